@@ -1,0 +1,146 @@
+"""TensorBoard files, read back the way TensorBoard reads them."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import metadata
+from tensorboard.plugins.hparams.api_pb2 import STATUS_FAILURE, STATUS_SUCCESS
+
+from tuning.board import Board
+from tuning.study import Record
+
+COLUMNS = ["optim/lr", "mr/eta", "mr/exact", "optim/schedule"]
+
+
+def report(number: int, **more: Any) -> dict[str, Any]:
+    common = {"report": number, "epoch": float(number), "step": 10 * number, "scored": 1}
+    common |= {"score": number / 10, "last": 0.1, "kept": 1, "diverged": 0, "done": False}
+    return common | {"val/acc": number / 20, "mr/ess": 0.5, "decision": "STOP"} | more
+
+
+def record(name: str = "mr-0000", **params: Any) -> Record:
+    chain, _, n = name.rpartition("-")
+    fields: dict[str, Any] = {"params": params, "config": {}, "status": "running", "error": None}
+    return Record(name=name, chain=chain, n=int(n), reports={}, **fields)
+
+
+def draw(board: Board, trial: Record, *reports: dict[str, Any]) -> None:
+    for one in reports:
+        trial.reports[one["report"]] = one
+        board.report(trial, one)
+
+
+def read(folder: Path) -> EventAccumulator:
+    return EventAccumulator(str(folder)).Reload()
+
+
+def points(folder: Path, tag: str) -> list[tuple[int, float]]:
+    return [(x.step, pytest.approx(x.value)) for x in read(folder).Scalars(tag)]
+
+
+def hparams(folder: Path) -> dict[str, Any]:
+    content = read(folder).PluginTagToContent(metadata.PLUGIN_NAME)
+    assert metadata.EXPERIMENT_TAG not in content
+    start = metadata.parse_session_start_info_plugin_data(content[metadata.SESSION_START_INFO_TAG])
+    return {name: getattr(x, x.WhichOneof("kind")) for name, x in start.hparams.items()}
+
+
+def status(folder: Path) -> Any:
+    content = read(folder).PluginTagToContent(metadata.PLUGIN_NAME)[metadata.SESSION_END_INFO_TAG]
+    return metadata.parse_session_end_info_plugin_data(content).status
+
+
+@pytest.fixture
+def board(tmp_path: Path) -> Board:
+    return Board(tmp_path / "tensorboard", COLUMNS, "digits")
+
+
+def test_curves_are_drawn_over_steps_and_scores_where_measured(board: Board) -> None:
+    trial = record()
+    board.start(trial)
+    draw(board, trial, report(1, scored=0), report(2), report(3))
+    board.end(trial)
+    run = board.folder / "mr" / "mr-0000"
+    assert points(run, "val/acc") == [(10, 0.05), (20, 0.1), (30, 0.15)]
+    assert points(run, "score") == [(20, 0.2), (30, 0.3)]
+    tags = ["diverged", "epoch", "last", "mr/ess", "score", "val/acc"]
+    assert sorted(read(run).Tags()["scalars"]) == tags
+
+
+def test_each_chain_shows_its_own_hyperparameters(board: Board) -> None:
+    first = record("mr+mixup-0003", **{"optim/lr": 0.1, "mr/eta": 1, "mr/exact": True, "x": 1})
+    second = record("ce-0000", **{"optim/lr": 0.2, "optim/schedule": "cosine", "mr/eta": None})
+    for trial in (first, second):
+        draw(board, trial, report(1))
+    first.status, second.status = "stopped", "failed"
+    for trial in (first, second):
+        board.end(trial)
+    one, two = board.folder / "mr+mixup" / "mr+mixup-0003", board.folder / "ce" / "ce-0000"
+    common = {"task": "digits"}
+    assert hparams(one) == common | {
+        "chain": "mr+mixup",
+        "optim/lr": 0.1,
+        "mr/eta": 1.0,
+        "mr/exact": True,
+    }
+    assert hparams(two) == common | {"chain": "ce", "optim/lr": 0.2, "optim/schedule": "cosine"}
+    assert (status(one), status(two)) == (STATUS_SUCCESS, STATUS_FAILURE)
+
+
+def test_hyperparameters_are_there_before_the_end(board: Board) -> None:
+    trial = record(**{"optim/lr": 0.1})
+    draw(board, trial, report(1))
+    board.writers["mr-0000"].flush()
+    run = board.folder / "mr" / "mr-0000"
+    assert hparams(run)["optim/lr"] == 0.1
+    assert points(run, "score") == [(10, 0.1)]
+
+
+def test_a_trial_without_a_report_is_no_run(board: Board) -> None:
+    trial = record()
+    board.start(trial)
+    trial.status = "failed"
+    board.end(trial)
+    assert not board.folder.exists()
+
+
+def test_a_second_life_hides_what_it_repeats(tmp_path: Path) -> None:
+    trial = record()
+    for life in ([1, 2, 3], [2, 3, 4]):
+        board = Board(tmp_path, COLUMNS, "digits")
+        draw(board, trial, *(report(i, score=len(life) * i) for i in life))
+        board.close()
+    run = tmp_path / "mr" / "mr-0000"
+    assert points(run, "val/acc") == [(10, 0.05), (20, 0.1), (30, 0.15), (40, 0.2)]
+    assert hparams(run)["chain"] == "mr"
+    assert board.writers == {}
+
+
+def test_a_trial_that_ends_right_after_a_resume_is_ended(board: Board) -> None:
+    trial = record()
+    trial.reports[1] = report(1)
+    board.end(trial)
+    assert status(board.folder / "mr" / "mr-0000") == STATUS_SUCCESS
+
+
+def test_only_running_trials_hold_a_file(board: Board) -> None:
+    trials = [record(f"mr-{i:04d}") for i in range(3)]
+    for trial in trials:
+        draw(board, trial, report(1))
+    board.end(trials[1])
+    assert sorted(board.writers) == ["mr-0000", "mr-0002"]
+
+
+def test_a_folder_that_cannot_be_written_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "tensorboard").write_text("")
+    board, trial = Board(tmp_path / "tensorboard", COLUMNS, "digits"), record()
+    with caplog.at_level(logging.WARNING, "tuning.board"):
+        draw(board, trial, report(1), report(2))
+        board.end(trial)
+    assert len(caplog.records) == 1
+    assert "TensorBoard files are incomplete" in caplog.text

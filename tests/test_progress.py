@@ -1,0 +1,177 @@
+"""What the display says, on a terminal and in a log."""
+
+import io
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console, RenderableType
+
+from tuning import progress
+from tuning.progress import Plan, Progress, line, screen, summary, view
+from tuning.study import Record
+
+PARAMS = {"optim/lr": 0.0123456, "mr/eta": 0.1, "optim/schedule": "cosine"}
+
+
+def record(name: str, status: str, epoch: float = 0.0, score: float = 0.5, **more: Any) -> Record:
+    chain, _, n = name.rpartition("-")
+    report = {"report": 1, "epoch": epoch, "step": 1, "scored": 1, "score": score}
+    report |= {"last": score - 0.1, "diverged": 0}
+    fields: dict[str, Any] = {"params": PARAMS, "config": {"epochs": 10}, "error": None} | more
+    reports = {1: report} if epoch else {}
+    return Record(name=name, chain=chain, n=int(n), status=status, reports=reports, **fields)
+
+
+def best(records: Iterable[Record]) -> Record | None:
+    return max((r for r in records if r.status == "done"), key=lambda r: r.score, default=None)
+
+
+RECORDS = [
+    record("mr-0000", "done", 10, 0.9123),
+    record("mr-0001", "stopped", 2, 0.95),
+    record("mr-0002", "running", 4, 0.7),
+    record("ce-0000", "done", 10, 0.8),
+    record("ce-0001", "failed", error="Traceback\nValueError: [b] is out of memory"),
+    record("ce-0002", "pending"),
+]
+
+
+def plan(**more: Any) -> Plan:
+    fields: dict[str, Any] = {"trials": {"ce": 4, "mr": 4}, "epochs": 10, "metric": "val/acc"}
+    return Plan(**{"name": "ce_mr-digits", "folder": Path("results/ce_mr"), **fields, **more})
+
+
+def shown(what: RenderableType, width: int = 80) -> str:
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(what)
+    return console.export_text()
+
+
+def console(terminal: bool) -> Console:
+    return Console(file=io.StringIO(), force_terminal=terminal, width=80, height=24)
+
+
+def written(console: Console) -> str:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_a_view_counts_everything_that_was_promised() -> None:
+    seen = view(RECORDS, plan(), 13.0, best)
+    counts = {"done": 2, "stopped": 1, "failed": 1, "running": 1, "pending": 3}
+    assert seen.counts == counts
+    assert [(row.chain, row.ended, row.total) for row in seen.rows] == [("ce", 2, 4), ("mr", 2, 4)]
+    assert seen.best is RECORDS[0]
+    assert seen.failure is RECORDS[4]
+    assert (seen.epochs, seen.planned) == (26.0, 80.0)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "before", "limit", "left"),
+    [
+        # Ended trials lasted 5.5 epochs: 3 pending ones and the rest of the running one, 18 epochs.
+        (13.0, 0.0, None, 9.0),
+        (13.0, 13.0, None, 18.0),
+        (13.0, 0.0, 20.0, 7.0),
+        (13.0, 0.0, 10.0, 0.0),
+        (0.0, 0.0, None, None),
+        (13.0, 26.0, 20.0, None),
+    ],
+)
+def test_the_time_left_follows_the_rate(
+    seconds: float, before: float, limit: float | None, left: float | None
+) -> None:
+    assert view(RECORDS, plan(time_limit=limit), seconds, best, before).left == left
+
+
+def test_a_trial_that_outlived_the_others_is_expected_to_finish() -> None:
+    records = [record("mr-0000", "stopped", 2), record("mr-0001", "running", 4)]
+    assert view(records, plan(trials={"mr": 2}), 6.0, best).left == 6.0
+
+
+def test_a_log_line_says_it_all() -> None:
+    expected = "2/8 done 1 stopped 1 failed 1 running | best mr-0000 score 0.9123"
+    assert line(view(RECORDS, plan(), 13.0, best)) == f"{expected} | 13 s, about 9 s left"
+    assert line(view([], plan(), 0.0, best)) == "0/8 done | 0 s"
+
+
+@pytest.mark.parametrize("told", ["0.9123", "0.8123", "mr-0000", "optim/lr=0.01235", "2/4", "ce"])
+@pytest.mark.parametrize("render", [screen, lambda *args: summary(*args, "python -m x")])
+def test_the_numbers_are_in_the_tables(told: str, render: Any) -> None:
+    text = shown(render(view(RECORDS, plan(), 13.0, best), plan()))
+    assert told in text
+    assert "ce-0001 failed: ValueError: [b] is out of memory" in text
+
+
+def test_the_screen_shows_what_is_running_and_what_is_left() -> None:
+    limited = plan(time_limit=7500.0)
+    text = shown(screen(view(RECORDS, limited, 13.0, best), limited))
+    for told in ("mr-0002", "4.0/10", "0.7000", "left about 9 s", "limit 2 h 05 min", "3 pending"):
+        assert told in text
+    assert "left -" in shown(screen(view([], plan(), 0.0, best), plan()))
+
+
+def test_a_wide_study_fits_a_small_terminal() -> None:
+    chains = {f"mr+mixup+sop-plus+random-weights+c{i}": 50 for i in range(12)}
+    params = {f"optim/schedule/step/knob-{i}": 0.00012345 for i in range(6)}
+    records = [
+        record(f"{chain}-{n:04d}", status, 4.0, 0.5 + i / 100, params=params)
+        for i, chain in enumerate(chains)
+        for n, status in enumerate(["done", "running", "failed"])
+    ]
+    wide = plan(trials=chains, name="x" * 100, time_limit=1e5)
+    lines = shown(screen(view(records, wide, 1e4, best), wide)).splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+    assert any("c11-0000" in text for text in lines)
+    assert "and 6 more chains" in "\n".join(lines)
+
+
+def test_the_summary_says_where_and_what_next() -> None:
+    text = shown(summary(view(RECORDS, plan(), 13.0, best), plan(), "python -m tuning.confirm x"))
+    assert "folder  results/ce_mr" in text
+    assert "next    python -m tuning.confirm x" in text
+    assert "no trial may win" in shown(summary(view([], plan(), 1.0, best), plan(), "x"))
+
+
+@pytest.mark.parametrize(("metric", "first"), [("val/acc", "mr"), ("val/loss", "ce")])
+def test_the_best_chain_stands_first(metric: str, first: str) -> None:
+    text = shown(screen(view(RECORDS, plan(), 13.0, best), plan(metric=metric)))
+    rows = [x.split()[0] for x in text.splitlines() if x.startswith(("ce  ", "mr  "))]
+    assert rows[0] == first
+
+
+def test_a_log_gets_a_line_per_end_and_one_in_five_seconds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    out = console(False)
+    display = Progress(out, plan=plan())
+    ended = 0
+    for tick in range(80):  # 20 s, four looks a second
+        now[0] = 100.0 + tick / 4
+        ended += tick == 10
+        display.update(view(RECORDS[:ended], plan(), tick / 4, best))
+    lines = written(out).splitlines()
+    assert len(lines) == 5  # at 0, 2.5 (an end), 7.5, 12.5 and 17.5 s
+    assert "1/8 done" in lines[1]
+    assert "\x1b" not in written(out)
+
+
+def test_a_terminal_gets_a_table_that_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    out = console(True)
+    display = Progress(out, plan=plan(), interval=0.0)
+    seen = view(RECORDS, plan(), 13.0, best)
+    for tick in range(11):
+        now[0] = 100.0 + tick / 10
+        display.update(seen)
+    assert written(out).count("about 9 s") in (4, 5)  # at most four a second, over one second
+    assert not display.due
+    display.stop()
+    display.stop()
+    assert written(out).endswith("\x1b[2K")

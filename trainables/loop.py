@@ -1,0 +1,346 @@
+"""The training loop: one report's worth of training at a time, resumable after any step.
+
+A report ends with an epoch, or right after a step in which a method asked to keep the state. All
+draws are functions of (seed, step, name), so that a saved state needs no generator and methods never
+shift each other's draws.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy as hard_cross_entropy
+from torch.nn.functional import one_hot
+
+from trainables import snapshot
+from trainables.config import Config
+from trainables.data.batch import Batch, cross_entropy
+from trainables.data.dataset import Dataset, prepare
+from trainables.data.views import shifted
+from trainables.methods.base import Score
+from trainables.methods.chain import Chain
+from trainables.optim import make_optimizer
+from trainables.rng import seed_of
+from trainables.select import Selection
+
+CHUNK = 2048  # rows per forward pass without gradients
+WORST_NATS = 10.0  # times log K: the loss that stands for a diverged one
+
+
+class Loop:
+    """One trial's training. Satisfies `trainables.methods.base.Run`.
+
+    Args:
+        config: the trial.
+        data: its data; prepared from the config's task when left out.
+        probe: (P, C, H, W) uint8 images whose logits are recorded after each epoch.
+        device: where to train; a GPU when there is one.
+
+    Attributes:
+        selected: weights of the epoch that counts so far; None before the first epoch.
+        kept: the state `back` returns to; None before the first `keep`.
+        probed: (P, K) float16 logits of the probe, one tensor an epoch.
+        fetch: gives `back` the kept state; a Trial puts Tune's restore here.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        data: Dataset | None = None,
+        *,
+        probe: Tensor | None = None,
+        device: torch.device | str | None = None,
+    ) -> None:
+        self.config = config
+        task = config.task
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        data = data or prepare(task)
+        self.classes = len(data.classes)
+        self.shift = data.shift
+        train = torch.from_numpy(data.train)
+        self.images = data.images[train].to(self.device)
+        self.labels = data.given[train].to(self.device)
+        self.targets = one_hot(self.labels, self.classes).float()
+        self.mean, self.std = (
+            torch.tensor(values, dtype=torch.float32, device=self.device)[:, None, None]
+            for values in (data.mean, data.std)
+        )
+        validation = torch.from_numpy(data.validation)
+        self.validation = self._scaled(data.images[validation].to(self.device))
+        self.validation_labels = data.given[validation].to(self.device)
+        self.probe = None if probe is None else self._scaled(probe.to(self.device))
+
+        self.size, self.epochs, self.batch = len(train), task.epochs, task.optim.batch
+        self.steps_per_epoch = -(-self.size // self.batch)
+        self.steps = self.epochs * self.steps_per_epoch
+        shape = (self.images.shape[1], self.images.shape[2], self.images.shape[3])
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed_of(config.seed, "model"))
+            self.model = config.make_model().build(shape, self.classes).to(self.device)
+        self.optimizer = make_optimizer(task.optim, self.model)
+        self.schedule = config.make_schedule()
+        self.lr_scale = 1.0  # on the schedule; a reset may set it
+
+        self.step = 0
+        self.seconds = 0.0
+        self.diverged = False
+        self.sums = torch.zeros(3, device=self.device)  # of the running epoch: nats, hits, rows
+        self.selection = Selection(config.select, config.mode)
+        self.latest = self.worst  # the metric at the last epoch's end
+        self.selected: dict[str, Tensor] | None = None
+        self.kept: dict[str, Any] | None = None
+        self.probed: list[Tensor] = []
+        self.fetch: Callable[[], dict[str, Any]] = self._from_memory
+        self._keeping = False
+        self._scores: tuple[int, Score] | None = None  # of the model after this step
+        self._order: tuple[int, Tensor] | None = None  # of this epoch
+        self._streams: dict[tuple[str, str], tuple[int, torch.Generator]] = {}
+        self._defaults = _default_generator(self.device)
+        self.chain = Chain(config.make_methods())
+        self.chain.start(self)
+
+    # What methods may see
+
+    @property
+    def epoch(self) -> int:
+        return self.step // self.steps_per_epoch
+
+    def stream(self, name: str, device: str = "cpu") -> torch.Generator:
+        key = (name, device)
+        step, generator = self._streams.get(key) or (-1, torch.Generator(device))
+        if step != self.step:
+            generator.manual_seed(seed_of(self.config.seed, self.step, name))
+            self._streams[key] = (self.step, generator)
+        return generator
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.model((x - self.mean) / self.std)
+        return logits
+
+    def view(self, index: Tensor) -> Tensor:
+        generator = self.stream("view", self.device.type)
+        return self._scaled(shifted(self.images[index], self.shift, generator))
+
+    def losses(self, mode: str = "eval") -> Tensor:
+        rows = torch.arange(self.size, device=self.device)
+        with torch.no_grad():
+            if mode == "eval":
+                logits = self._evaluated(self.images, scaled=False)
+            else:
+                held = [buffer.clone() for buffer in self.model.buffers()]
+                logits = torch.cat(
+                    [self.forward(self.view(part)) for part in rows.split(self.batch)]
+                )
+                for buffer, before in zip(self.model.buffers(), held, strict=True):
+                    buffer.copy_(before)
+            return hard_cross_entropy(logits, self.labels, reduction="none")
+
+    def validate(self) -> Score:
+        if self._scores is None or self._scores[0] != self.step:
+            with torch.no_grad():
+                logits = self._evaluated(self.validation)
+                loss = hard_cross_entropy(logits, self.validation_labels)
+                hits = (logits.argmax(1) == self.validation_labels).float().mean()
+            self._scores = (self.step, Score(float(loss), float(hits)))
+        return self._scores[1]
+
+    def keep(self) -> None:
+        self._keeping = True
+
+    def back(self, *, optimizer: bool = True, memories: bool = True, lr: bool = False) -> None:
+        kept = self.fetch()
+        self.model.load_state_dict(kept["model"])
+        if optimizer:
+            snapshot.load_buffers(self.optimizer, kept["optimizer"])
+        if memories:
+            self.chain.load_memories(kept["memories"])
+        if lr:
+            self.lr_scale = kept["lr"] / self.schedule(self.step / self.steps)
+        self._scores = None
+
+    # What a trial does with it
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is left to train."""
+        return self.diverged or self.step == self.steps
+
+    @property
+    def worst(self) -> float:
+        """The finite value that counts as worst, in the metric's unit."""
+        if self.config.metric == "val/acc":
+            return 0.0
+        return WORST_NATS * math.log(self.classes)
+
+    def train(self) -> dict[str, Any]:
+        """Train up to the next report.
+
+        Returns:
+            The report: numbers by name, all finite. `epoch` counts finished steps in epochs, `score`
+            is the selected epoch's value so far, `scored` tells whether this report ends an epoch,
+            `kept` whether it ends with a kept state, `done` whether the trial is over.
+        """
+        began = time.perf_counter()
+        self.model.train()
+        ended: Score | None = None
+        kept = False
+        while ended is None and not kept:
+            lr = self._train_step()
+            if (self.step + 1) % self.steps_per_epoch == 0:
+                ended = self._end_epoch()
+            kept, self._keeping = self._keeping and not self.diverged, False
+            self.step += 1
+            if kept:
+                self.kept = self.target(self.state_dict())
+        metrics = self._metrics(ended)
+        if ended:
+            self.sums.zero_()
+        self.seconds += time.perf_counter() - began
+        score = self.selection.score
+        return {
+            "epoch": self.step / self.steps_per_epoch,
+            "step": self.step,
+            "scored": int(ended is not None),
+            "score": self.worst if score is None else score,
+            "last": self.latest,
+            "kept": int(kept),
+            "diverged": int(self.diverged),
+            "done": self.ended,
+            "lr": lr,
+            **metrics,
+            "seconds": self.seconds,
+            "seconds/epoch": self.seconds * self.steps_per_epoch / self.step,
+        }
+
+    def target(self, state: dict[str, Any]) -> dict[str, Any]:
+        """What a reset takes out of a saved state, kept at the end of the step before its `step`."""
+        follow = self.chain.followers()
+        return {
+            "model": state["model"],
+            "optimizer": state["optimizer"],
+            "memories": {name: state["methods"][name] for name in follow},
+            "lr": self.schedule((state["step"] - 1) / self.steps) * state["lr_scale"],
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """A copy of everything the config cannot rebuild, but `kept`: tensors and plain values."""
+        return {
+            "step": self.step,
+            "seconds": self.seconds,
+            "diverged": self.diverged,
+            "lr_scale": self.lr_scale,
+            "sums": self.sums.clone(),
+            "latest": self.latest,
+            "selection": self.selection.state_dict(),
+            "model": snapshot.weights(self.model),
+            "optimizer": snapshot.buffers(self.optimizer),
+            "methods": snapshot.copied(self.chain.state_dict()),
+            "selected": snapshot.copied(self.selected),
+            "probed": list(self.probed),
+        }
+
+    def load_state_dict(self, state: dict[str, Any], kept: dict[str, Any] | None = None) -> None:
+        """Go on from a saved state; `kept` is the state that `back` returns to, if there is one."""
+        self.step, self.seconds = state["step"], state["seconds"]
+        self.diverged, self.lr_scale = state["diverged"], state["lr_scale"]
+        self.sums.copy_(state["sums"])
+        self.latest = state["latest"]
+        self.selection.load_state_dict(state["selection"])
+        self.model.load_state_dict(state["model"])
+        snapshot.load_buffers(self.optimizer, state["optimizer"])
+        self.chain.load_state_dict(snapshot.copied(state["methods"]))
+        self.selected = snapshot.copied(state["selected"])
+        self.probed = list(state["probed"])
+        self.kept = kept
+        self._keeping, self._scores, self._order = False, None, None
+        self._streams.clear()
+
+    # One step, one epoch
+
+    def _train_step(self) -> float:
+        """Train one step and run the methods' `step` hooks; give the learning rate it used."""
+        index = self._next_index()
+        label = self.labels[index]
+        batch = Batch(self.view(index), self.targets[index], label, index, ((index, 1.0),))
+        batch = self.chain.batch(batch, self)
+        factor = self.schedule(self.step / self.steps) * self.lr_scale
+        lr = self.config.task.optim.lr * factor
+        self._gradient(batch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.optimizer.step()
+        self.chain.step(batch, self)
+        return lr
+
+    def _gradient(self, batch: Batch) -> None:
+        # dropout takes no generator: it draws from the device's default one
+        self._defaults.manual_seed(seed_of(self.config.seed, self.step, "layers"))
+        logits = self.forward(batch.x)
+        loss = cross_entropy(logits, batch.y)
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            rows = len(batch.label)
+            hits = (logits.argmax(-1) == batch.label).sum()
+            self.sums += torch.stack((loss * rows, hits, self.sums.new_tensor(float(rows))))
+
+    def _next_index(self) -> Tensor:
+        epoch, position = divmod(self.step, self.steps_per_epoch)
+        if self._order is None or self._order[0] != epoch:
+            generator = torch.Generator().manual_seed(seed_of(self.config.seed, epoch, "order"))
+            self._order = (epoch, torch.randperm(self.size, generator=generator).to(self.device))
+        return self._order[1][position * self.batch : (position + 1) * self.batch]
+
+    def _end_epoch(self) -> Score:
+        score = self.validate()
+        value = score.acc if self.config.metric == "val/acc" else score.loss
+        self.diverged = not (self.sums.isfinite().all() and math.isfinite(score.loss))
+        if self.diverged:
+            return score
+        self.latest = value
+        if self.selection.offer(value):
+            self.selected = snapshot.weights(self.model)
+        if self.probe is not None:
+            with torch.no_grad():
+                self.probed.append(self._evaluated(self.probe).half().cpu())
+        self.chain.epoch(self)
+        return score
+
+    def _metrics(self, ended: Score | None) -> dict[str, float]:
+        nats, hits, rows = self.sums.tolist()
+        metrics = {"train/loss": nats / rows, "train/acc": hits / rows, **self.chain.metrics()}
+        if ended:
+            metrics |= {"val/loss": ended.loss, "val/acc": ended.acc}
+        limit = WORST_NATS * math.log(self.classes)
+        return {key: _finite(value, limit) for key, value in metrics.items()}
+
+    def _evaluated(self, images: Tensor, scaled: bool = True) -> Tensor:
+        """Logits in evaluation mode; leaves the model in training mode."""
+        self.model.eval()
+        parts = images.split(CHUNK)
+        logits = [self.forward(part if scaled else self._scaled(part)) for part in parts]
+        self.model.train()
+        return torch.cat(logits)
+
+    def _from_memory(self) -> dict[str, Any]:
+        assert self.kept is not None, "back() before the first keep()"
+        return self.kept
+
+    @staticmethod
+    def _scaled(images: Tensor) -> Tensor:
+        return images.float() / 255
+
+
+def _default_generator(device: torch.device) -> torch.Generator:
+    if device.type == "cpu":
+        return torch.default_generator
+    torch.cuda.init()  # type: ignore[no-untyped-call]
+    index = torch.cuda.current_device() if device.index is None else device.index
+    return torch.cuda.default_generators[index]
+
+
+def _finite(value: float, worst: float) -> float:
+    return value if abs(value) < float("inf") else worst

@@ -1,0 +1,35 @@
+"""Whole or not: a checkpoint folder is believed only as far as its seal vouches for it.
+
+The seal lists every file with its size and sha256 and is written last. A folder that two processes
+wrote into, or that was cut short by a kill, has files that no seal names or that differ from it.
+"""
+
+import json
+import os
+from hashlib import sha256
+from pathlib import Path
+
+SEAL = "seal.json"
+
+
+def seal(folder: Path, files: dict[str, bytes]) -> None:
+    """Write the files and then the seal that names them, each flushed to disk."""
+    facts = {name: [len(data), sha256(data).hexdigest()] for name, data in files.items()}
+    for name, data in {**files, SEAL: json.dumps(facts).encode()}.items():
+        with (folder / name).open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def sealed(folder: Path) -> dict[str, bytes] | None:
+    """The files that the seal names, checked; None unless all of them are there and whole."""
+    try:
+        facts = json.loads((folder / SEAL).read_text())
+        files = {name: (folder / name).read_bytes() for name in facts if Path(name).name == name}
+    except (OSError, ValueError):
+        return None
+    whole = len(files) == len(facts) and all(
+        facts[name] == [len(data), sha256(data).hexdigest()] for name, data in files.items()
+    )
+    return files if whole else None

@@ -1,0 +1,200 @@
+"""A trial as Ray Tune runs it: a thin adapter around one `Loop`.
+
+A report ends at a kept state, and Tune saves a checkpoint right after it, so the state Tune holds
+is the kept one. `Loop.back` goes through Tune's own restore to it; the trial's clock is put back,
+since a reset does not undo time. A checkpoint taken later, for fault tolerance, carries the reset
+target in a file of its own.
+
+    state.pt       everything the config cannot rebuild
+    weights.pt     of the epoch that counts so far
+    kept.pt        what a reset returns to, unless that is state.pt itself
+    progress.json  Tune's clock
+    seal.json      sizes and hashes of the above, written last
+"""
+
+import gc
+import io
+import json
+import logging
+import time
+from pathlib import Path
+from typing import Any, ClassVar
+
+import ray
+import torch
+from ray import tune
+
+from trainables.config import Config
+from trainables.errors import ConfigError
+from trainables.loop import Loop
+from trainables.methods.chain import name_of, parse
+from trainables.seal import seal, sealed
+
+CLOCK = (
+    "_iteration",
+    "_time_total",
+    "_time_since_restore",
+    "_iterations_since_restore",
+    "_timesteps_total",
+    "_timesteps_since_restore",
+    "_episodes_total",
+)
+
+
+class Trial(tune.Trainable):
+    """One config, trained. Its `config` is the nested trial config that `Config.parse` reads.
+
+    A key `trial` beside it is the platform's own: `name` and, to go on from an earlier life's
+    checkpoint, `from` (its folder).
+    """
+
+    chain: ClassVar[str | None] = None  # bound by `trainable_for`
+    checkpoint_seconds: ClassVar[float] = 300.0  # between checkpoints for fault tolerance
+    memory_resets: ClassVar[bool] = True  # a reset reads the state from memory while it is there
+
+    def setup(self, config: dict[str, Any]) -> None:
+        logging.getLogger("ray.tune.trainable.trainable").setLevel(logging.WARNING)
+        self._begin(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.cleanup()
+        self._begin(new_config)
+        return True
+
+    def reset(self, new_config: dict[str, Any], storage: Any = None) -> bool:
+        done: bool = super().reset(new_config, storage=storage)
+        self._last_result = None  # of the trial that had this actor before
+        return done
+
+    def cleanup(self) -> None:
+        if hasattr(self, "loop"):
+            del self.loop
+            gc.collect()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+
+    def step(self) -> dict[str, Any]:
+        if self._from is not None:
+            self.restore(tune.Checkpoint.from_directory(self._from))
+            self.__dict__.update(self._clock)
+        report = self.loop.train()
+        self._kept_now = bool(report["kept"])
+        due = time.monotonic() - self._saved >= self.checkpoint_seconds
+        return {
+            **report,
+            "report": self._iteration + 1,
+            "should_checkpoint": self._kept_now or (due and bool(report["scored"])),
+        }
+
+    def save(self, checkpoint_dir: str | None = None) -> Any:
+        self._newest = super().save(checkpoint_dir)
+        self._saved = time.monotonic()
+        return self._newest
+
+    def restore(self, checkpoint_path: Any) -> None:
+        super().restore(checkpoint_path)
+        self._newest = checkpoint_path
+        self._from = None
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        state = self.loop.state_dict()
+        selected = state.pop("selected")
+        files = {} if selected is None else {"weights.pt": _bytes(selected)}
+        if not self.loop.ended:
+            clock = {key: getattr(self, key) for key in CLOCK}
+            progress = {"clock": clock, "kept": self._kept_now}
+            files |= {"state.pt": _bytes(state), "progress.json": json.dumps(progress).encode()}
+            if self.loop.kept is not None and not self._kept_now:
+                files["kept.pt"] = _bytes(self.loop.kept)
+        seal(Path(checkpoint_dir), files)
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        if self._going_back and self.memory_resets and self.loop.kept is not None:
+            return
+        files = sealed(Path(checkpoint))
+        if files is None or "state.pt" not in files:
+            raise RuntimeError(f"{checkpoint} is no whole checkpoint of a running trial")
+        state = _tensors(files["state.pt"], self.loop.device)
+        progress = json.loads(files["progress.json"])
+        kept = None
+        if "kept.pt" in files:
+            kept = _tensors(files["kept.pt"], self.loop.device)
+        elif progress["kept"]:
+            kept = self.loop.target(state)
+        if self._going_back:
+            self.loop.kept = kept
+            return
+        weights = files.get("weights.pt")
+        state["selected"] = None if weights is None else _tensors(weights, self.loop.device)
+        self.loop.load_state_dict(state, kept)
+        self._kept_now = progress["kept"]
+        self._clock = progress["clock"]
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        plain = {key: value for key, value in config.items() if key != "trial"}
+        if self.chain is not None:
+            plain["methods"] = _bound(self.chain, plain.get("methods") or {})
+        about = config.get("trial") or {}
+        self._from: str | None = about.get("from")
+        self._newest: Any = None
+        self._going_back = self._kept_now = False
+        self._clock: dict[str, Any] = {}
+        self._saved = time.monotonic()
+        torch.set_num_threads(max(1, int(self._granted("CPU", 1))))
+        # Ray hides GPUs from a trial that asked for some, but not from one that asked for none
+        device = ("cuda" if self._granted("GPU", 0) else "cpu") if ray.is_initialized() else None
+        self.loop = Loop(Config.parse(plain), device=device)
+        self.loop.fetch = self._fetch
+
+    def _granted(self, resource: str, otherwise: float) -> float:
+        request = self.trial_resources
+        granted: float = request.required_resources.get(resource, 0) if request else otherwise
+        return granted
+
+    def _fetch(self) -> dict[str, Any]:
+        """The kept state, by Tune's restore of the newest checkpoint; the clock stays."""
+        if self._newest is not None:
+            clock = {key: getattr(self, key) for key in CLOCK}
+            self._going_back = True
+            try:
+                tune.Trainable.restore(self, self._newest)
+            finally:
+                self._going_back = False
+                self.__dict__.update(clock)
+        assert self.loop.kept is not None, "back() before the first keep()"
+        return self.loop.kept
+
+
+def trainable_for(chain: str) -> type[Trial]:
+    """A Trainable of one chain, for a `tune.Tuner` of your own.
+
+    Its `param_space` is the nested trial config; what is missing takes the digits task. Report
+    `score` is the noisy-validation score to tune on.
+
+    Raises:
+        ConfigError: an unknown method, or methods that cannot run together.
+
+    >>> trainable_for("reset+mr").__name__
+    'Trial_mr_reset'
+    """
+    name = name_of(parse(chain))
+    suffix = name.replace("+", "_").replace("-", "_")
+    return type(f"Trial_{suffix}", (Trial,), {"chain": name, "__doc__": f"A trial of {name}."})
+
+
+def _bound(chain: str, settings: dict[str, Any]) -> dict[str, Any]:
+    names = parse(chain)
+    for name in settings:
+        if name not in names:
+            raise ConfigError(f"methods.{name}: this Trainable runs {chain} (leave {name} out)")
+    return {name: settings.get(name) or {} for name in names}
+
+
+def _bytes(value: Any) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()
+
+
+def _tensors(data: bytes, device: torch.device) -> Any:
+    return torch.load(io.BytesIO(data), weights_only=True, map_location=device)

@@ -1,0 +1,252 @@
+"""What a person sees of a running study: a live table, or a line now and then in a log."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from tuning.study import Record
+
+CHAINS, RUNNING = 6, 4  # rows shown, so that the table fits 24 lines
+LINE_SECONDS = 5.0
+ENDED = ("done", "stopped", "failed")
+Best = Callable[[Iterable[Record]], Record | None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was promised before the study started."""
+
+    name: str
+    folder: Path
+    metric: str  # unit of every score, such as val/acc
+    trials: Mapping[str, int]  # of each chain
+    epochs: int  # of a trial that is not stopped
+    time_limit: float | None = None  # seconds
+
+
+@dataclass(frozen=True)
+class Row:
+    """One chain's trials: how many have ended, and the best of them."""
+
+    chain: str
+    ended: int
+    total: int
+    best: Record | None
+
+
+@dataclass(frozen=True)
+class View:
+    """The study at one moment."""
+
+    counts: Mapping[str, int]  # by status; trials nobody has asked for yet are pending
+    rows: Sequence[Row]
+    best: Record | None
+    running: Sequence[Record]  # the furthest first
+    failure: Record | None  # the last failed trial
+    epochs: float  # trained, in all lives
+    planned: float  # epochs, if no trial were stopped
+    seconds: float  # since this life's first report
+    left: float | None  # seconds, estimated from the rate; None before there is one
+
+
+def view(
+    records: Iterable[Record], plan: Plan, seconds: float, best: Best, before: float = 0.0
+) -> View:
+    """The study as its records stand.
+
+    Args:
+        records: of every trial asked for so far.
+        plan: what was promised.
+        seconds: since this life's first report.
+        best: the study's own choice among records, None where none may win.
+        before: epochs trained in earlier lives, which say nothing about this one's rate.
+    """
+    known = sorted(records, key=lambda record: record.name)
+    total = sum(plan.trials.values())
+    counts = {name: sum(r.status == name for r in known) for name in (*ENDED, "running", "pending")}
+    counts["pending"] += max(0, total - len(known))
+    rows = [
+        Row(chain, sum(r.status in ENDED for r in own), number, best(own))
+        for chain, number in plan.trials.items()
+        for own in [[r for r in known if r.chain == chain]]
+    ]
+    epochs = sum(r.epoch for r in known)
+    running = sorted((r for r in known if r.status == "running"), key=lambda r: -r.epoch)
+    failed = [r for r in known if r.status == "failed"]
+    rate = (epochs - before) / seconds if seconds > 0 else 0.0  # epochs a second
+    left = _epochs_left(known, running, counts["pending"], plan.epochs) / rate if rate > 0 else None
+    if plan.time_limit is not None and left is not None:
+        left = max(0.0, min(left, plan.time_limit - seconds))
+    planned = float(plan.epochs * total)
+    last = failed[-1] if failed else None
+    return View(counts, rows, best(known), running, last, epochs, planned, seconds, left)
+
+
+def _epochs_left(
+    known: Sequence[Record], running: Sequence[Record], pending: int, epochs: int
+) -> float:
+    """Epochs still to train, if trials go on to last as long as those that have ended."""
+    lengths = [r.epoch for r in known if r.status in ENDED]
+    usual = sum(lengths) / len(lengths) if lengths else float(epochs)
+    # One that has outlived the usual length is expected to run to its end.
+    return pending * usual + sum((usual if r.epoch < usual else epochs) - r.epoch for r in running)
+
+
+class Progress:
+    """Shows views as they come: a live table on a terminal, plain lines elsewhere.
+
+    A view that comes within `interval` seconds of the last one is dropped.
+    """
+
+    def __init__(self, console: Console, *, plan: Plan, interval: float = 0.5) -> None:
+        self.console = console
+        self.plan = plan
+        self.interval = max(interval, 0.25)
+        self.live: Live | None = None
+        self.seen = self.printed = float("-inf")  # when the last view came, the last line went out
+        self.ended = 0
+
+    @property
+    def due(self) -> bool:
+        """Whether a view would be looked at now; ask before making one."""
+        return time.monotonic() - self.seen >= self.interval
+
+    def update(self, view: View) -> None:
+        """Draw the table anew; or print a line, when a trial has ended or the last is 5 s old."""
+        if not self.due:
+            return
+        self.seen = time.monotonic()
+        if self.console.is_terminal and not self.console.is_dumb_terminal:
+            if self.live is None:  # transient: the summary takes its place
+                self.live = Live(console=self.console, auto_refresh=False, transient=True)
+                self.live.start()
+            self.live.update(screen(view, self.plan), refresh=True)
+            return
+        ended = sum(row.ended for row in view.rows)
+        if ended != self.ended or self.seen - self.printed >= LINE_SECONDS:
+            self.console.print(line(view), soft_wrap=True, highlight=False, markup=False)
+            self.ended, self.printed = ended, self.seen
+
+    def stop(self) -> None:
+        """Take the table off the screen; a later `update` brings it back."""
+        if self.live is not None:
+            self.live.stop()
+            self.live = None
+
+
+def line(view: View) -> str:
+    """One line for a log: '12/24 done 3 stopped | best mr-0007 score 0.6121 | 42 s, ... left'."""
+    best = f" | best {view.best.name} score {_score(view.best.score)}" if view.best else ""
+    left = "" if view.left is None else f", about {duration(view.left)} left"
+    return f"{_counts(view)}{best} | {duration(view.seconds)}{left}"
+
+
+def screen(view: View, plan: Plan) -> RenderableType:
+    """The live table, at most 24 lines of 80 columns."""
+    left = "-" if view.left is None else f"about {duration(view.left)}"
+    limit = "" if plan.time_limit is None else f"   limit {duration(plan.time_limit)}"
+    epochs = f"{view.epochs:.0f} epochs of at most {view.planned:.0f}"
+    total = sum(row.total for row in view.rows)
+    parts: list[RenderableType] = [
+        Text(plan.name, style="bold", no_wrap=True, overflow="ellipsis"),
+        ProgressBar(total=total, completed=sum(row.ended for row in view.rows)),
+        Text(f"{_counts(view)} {view.counts['pending']} pending"),
+        Text(f"{duration(view.seconds)}   left {left}{limit}   {epochs}", style="dim"),
+        *_findings(view, plan, CHAINS),
+    ]
+    if view.running:
+        cells = [(r.name, f"{r.epoch:.1f}/{plan.epochs}", _score(r.score)) for r in view.running]
+        parts += ["", _table(("running", "epoch", "score"), cells[:RUNNING])]
+    return Group(*parts)
+
+
+def summary(view: View, plan: Plan, following: str) -> RenderableType:
+    """What a study found, where it lies, and `following`, the command to type next."""
+    return Group(
+        Text(f"{_counts(view)} | {duration(view.seconds)}"),
+        *_findings(view, plan, len(view.rows)),
+        "",
+        Text(f"folder  {plan.folder}"),
+        Text(f"next    {following}"),
+    )
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them.
+
+    >>> [duration(x) for x in (42.4, 200, 7500)]
+    ['42 s', '3 min 20 s', '2 h 05 min']
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def _findings(view: View, plan: Plan, chains: int) -> list[RenderableType]:
+    """Each chain's best when there are several, the best trial's settings, the last failure."""
+    parts: list[RenderableType] = []
+    if len(view.rows) > 1:
+        sign = 1 if plan.metric == "val/loss" else -1
+        rows = sorted(view.rows, key=lambda row: _rank(row.best, sign))[:chains]
+        cells = [(row.chain, f"{row.ended}/{row.total}", *_found(row.best)) for row in rows]
+        heads = ("chain", "ended", plan.metric, "last epoch", "best trial")
+        parts += ["", _table(heads, cells)]
+        if len(rows) < len(view.rows):
+            parts.append(Text(f"and {len(view.rows) - len(rows)} more chains", style="dim"))
+    if view.best is None:
+        parts += ["", Text("no trial may win yet", style="dim")]
+    else:
+        score, last, name = _found(view.best)
+        values = "  ".join(f"{hole}={_value(x)}" for hole, x in view.best.params.items())
+        best = f"best {name}  {plan.metric} {score}, at its last epoch {last}"
+        parts += ["", Text(best, style="bold"), Text(values)]
+    if view.failure is not None:
+        told = (view.failure.error or "no message").strip().splitlines()[-1]
+        failed = f"{view.failure.name} failed: {told}"
+        parts += ["", Text(failed, style="red", no_wrap=True, overflow="ellipsis")]
+    return parts
+
+
+def _table(heads: Sequence[str], cells: Iterable[Sequence[str]]) -> Table:
+    """Names to the left, numbers to the right."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for head in heads:
+        right = head not in ("chain", "running", "best trial")
+        table.add_column(head, justify="right" if right else "left", no_wrap=True)
+    for row in cells:
+        table.add_row(*(Text(cell) for cell in row))
+    return table
+
+
+def _counts(view: View) -> str:
+    """'12/24 done 3 stopped 2 running': nobody waits for what there is none of."""
+    told = [f"{view.counts['done']}/{sum(row.total for row in view.rows)} done"]
+    named = ((name, view.counts[name]) for name in ("stopped", "failed", "running"))
+    return " ".join([*told, *(f"{count} {name}" for name, count in named if count)])
+
+
+def _rank(best: Record | None, sign: int) -> float:
+    return float("inf") if best is None or best.score is None else sign * best.score
+
+
+def _found(best: Record | None) -> tuple[str, str, str]:
+    return (_score(best.score), _score(best.last), best.name) if best else ("-", "-", "-")
+
+
+def _score(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _value(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

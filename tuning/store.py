@@ -1,0 +1,263 @@
+"""The study folder: manifest, labels, tables and the best weights, each written whole.
+
+A file is written under a hidden name beside its place, flushed to the disk and renamed, so that a
+reader at any moment finds the old one or the new one. The journal (`tuning.journal`) is the truth;
+everything here except the manifest and the labels can be written again from it.
+"""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from trainables.errors import ConfigError
+from tuning.holes import Choice, Hole, Int
+from tuning.study import Record
+
+# What the tables hold of every trial and of every report; more report keys follow as float64.
+TRIAL = {"trial": pa.string(), "chain": pa.string(), "status": pa.string()}
+TRIAL |= dict.fromkeys(("score", "last", "epoch"), pa.float64()) | {"epochs": pa.int64()}
+TRIAL |= {"diverged": pa.bool_(), "resets": pa.int64(), "seconds": pa.float64()}
+TRIAL |= {"error": pa.string()}
+REPORT = {"trial": pa.string(), "chain": pa.string(), "report": pa.int64(), "epoch": pa.float64()}
+REPORT |= {"step": pa.int64(), "scored": pa.bool_(), "score": pa.float64()}
+
+
+def storage_folder(text: str) -> Path:
+    """The absolute folder that a `--storage` value names: a path, with ~, or a file:// URI.
+
+    >>> storage_folder("file:///mnt/shared/my%20studies").as_posix()
+    '/mnt/shared/my studies'
+    """
+    if not text.strip():
+        raise ConfigError(f"--storage {text!r}: name a folder, for example results")
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text):
+        uri = urlsplit(text)
+        if uri.scheme != "file" or uri.netloc not in ("", "localhost"):
+            raise ConfigError(
+                f"--storage {text}: local and shared (mounted) folders work today, object stores "
+                "are planned; give a path or file:///path"
+            )
+        text = url2pathname(uri.path)
+    return Path(text).expanduser().absolute()
+
+
+def next_life(folder: Path) -> int:
+    """Claim tune/life-k, the folder Tune writes this life of the study into, and return k.
+
+    Raises:
+        ConfigError: another driver claimed the same life at this moment.
+    """
+    lives = [path.name.removeprefix("life-") for path in folder.glob("tune/life-*")]
+    life = max((int(life) for life in lives if life.isdecimal()), default=0) + 1
+    try:
+        (folder / "tune" / f"life-{life}").mkdir(parents=True)
+    except FileExistsError as error:
+        raise ConfigError(f"{folder}: another process is resuming it; wait or end it") from error
+    return life
+
+
+def column_type(hole: Hole) -> pa.DataType:
+    """The type of a hole's column; a choice between kinds of values is written as strings."""
+    if isinstance(hole.domain, Int):
+        return pa.int64()
+    if not isinstance(hole.domain, Choice):
+        return pa.float64()
+    kinds = {type(option.value) for option in hole.domain.options} - {type(None)}
+    if kinds == {int, float}:
+        return pa.float64()
+    known = {bool: pa.bool_(), int: pa.int64(), float: pa.float64()}
+    return known.get(kinds.pop(), pa.string()) if len(kinds) == 1 else pa.string()
+
+
+class Store:
+    """One study's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def create(self) -> None:
+        """Make the folder, which may not be there yet, and try to write a file into it.
+
+        Raises:
+            ConfigError: it exists, a file stands in its way, or the file system refuses.
+        """
+        with _told(self.folder):
+            try:
+                self.folder.mkdir(parents=True)
+            except (FileExistsError, NotADirectoryError) as error:
+                there = next(p for p in (self.folder, *self.folder.parents) if p.exists())
+                if there == self.folder and there.is_dir():
+                    cure = "exists already; continue it with --resume, or choose another folder"
+                else:
+                    cure = "is a file where a folder must go; move it, or choose another folder"
+                raise ConfigError(f"{there}: {cure}") from error
+            try:
+                with _replacing(self.folder / "probe") as temp:
+                    temp.write_bytes(b"0" * 4096)
+                (self.folder / "probe").unlink()
+            except OSError:
+                self.folder.rmdir()
+                raise
+
+    @classmethod
+    def open(cls, folder: Path) -> "Store":
+        """The store of a study begun earlier; ConfigError where there is none."""
+        for path in (folder, folder / "manifest.json", folder / "journal"):
+            if not path.exists():
+                cure = "give the folder of one study"
+                raise ConfigError(f"{folder} is no study: {path} is not there; {cure}")
+        if not (folder / "best").exists() and (folder / ".best.old").exists():
+            (folder / ".best.old").rename(folder / "best")  # the driver died between two renames
+        return cls(folder)
+
+    def write_json(self, name: str, value: Mapping[str, Any]) -> None:
+        """Write a JSON file such as the manifest; NaN and infinity are refused."""
+        text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        with _told(self.folder), _replacing(self.folder / name) as temp:
+            temp.write_text(text, encoding="utf-8")
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """Read what `write_json` wrote; ConfigError where it is missing or damaged."""
+        path = self.folder / name
+        try:
+            return dict(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise ConfigError(f"{path}: cannot be read ({error}); restore it") from error
+
+    def write_labels(
+        self,
+        index: Sequence[int],
+        clean: Sequence[int | None] | None,
+        given: Sequence[int],
+        split: Sequence[str],
+    ) -> None:
+        """Write labels.parquet: one row per example of the training source, noise in `given`.
+
+        Each is (N,), a list or an array; `clean` is the true class where one is known, and `split`
+        is "train" or "validation".
+        """
+        known = [None] * len(index) if clean is None else clean
+        table = {name: pa.array(x, pa.int32()) for name, x in (("index", index), ("clean", known))}
+        table |= {"given": pa.array(given, pa.int32()), "split": pa.array(split, pa.string())}
+        with _told(self.folder):
+            self._write_table("labels.parquet", pa.table(table))
+
+    def write_trials(self, records: Iterable[Record], columns: Mapping[str, pa.DataType]) -> None:
+        """Write trials.parquet, one row per trial; `columns` types the open hyperparameters."""
+        rows = [_trial_row(record) for record in records]
+        self._write_table("trials.parquet", _table(rows, {**TRIAL, **columns}))
+
+    def add_history(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Add reports, each with its `trial` and `chain`, as the next part under history/."""
+        folder = self.folder / "history"
+        folder.mkdir(exist_ok=True)
+        part = max((int(path.stem) for path in folder.glob("[0-9]*.parquet")), default=0) + 1
+        self._write_table(f"history/{part:06d}.parquet", _history(list(rows)))
+
+    def finish_history(self, records: Iterable[Record]) -> None:
+        """Write history.parquet, one row per (trial, report) in order; the parts then go."""
+        rows = [
+            {**report, "trial": record.name, "chain": record.chain, "report": number}
+            for record in sorted(records, key=lambda record: record.name)
+            for number, report in sorted(record.reports.items())
+        ]
+        self._write_table("history.parquet", _history(rows))
+        shutil.rmtree(self.folder / "history", ignore_errors=True)
+
+    def write_best(
+        self, config: Mapping[str, Any], metrics: Mapping[str, Any], weights: Path | None
+    ) -> None:
+        """Replace best/ as a whole: config.yaml, metrics.json and, if there are any, model.pt."""
+        best, new, old = (self.folder / name for name in ("best", ".best.new", ".best.old"))
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir()
+        with _replacing(new / "config.yaml") as temp:
+            temp.write_text(yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8")
+        with _replacing(new / "metrics.json") as temp:
+            temp.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+        if weights is not None:
+            with _replacing(new / "model.pt") as temp:
+                shutil.copyfile(weights, temp)
+        # No rename replaces a folder that holds files: for a moment there is none, never a mix.
+        shutil.rmtree(old, ignore_errors=True)
+        if best.exists():
+            best.rename(old)
+        new.rename(best)
+        shutil.rmtree(old, ignore_errors=True)
+
+    def _write_table(self, name: str, table: pa.Table) -> None:
+        with _replacing(self.folder / name) as temp:
+            pq.write_table(table, temp)
+
+
+def _trial_row(record: Record) -> dict[str, Any]:
+    """One row of trials.parquet; what nothing was reported of is null."""
+    last = record.reports[max(record.reports)] if record.reports else {}
+    return record.params | {
+        "trial": record.name,
+        "resets": last.get("reset/count", 0),
+        "seconds": last.get("seconds"),
+        "epochs": record.config.get("epochs"),
+        **{name: getattr(record, name) for name in TRIAL if hasattr(record, name)},
+    }
+
+
+def _history(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Reports as a table: the columns of every report, then every other number, by name."""
+    others = {key for row in rows for key, x in row.items() if isinstance(x, int | float)}
+    return _table(rows, REPORT | dict.fromkeys(sorted(others - REPORT.keys()), pa.float64()))
+
+
+def _table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, pa.DataType]) -> pa.Table:
+    """Rows as typed columns; a value that a row does not have is null."""
+    return pa.table(
+        {
+            name: pa.array([_cell(row.get(name), kind) for row in rows], kind)
+            for name, kind in columns.items()
+        }
+    )
+
+
+def _cell(value: Any, kind: pa.DataType) -> Any:
+    """A value as its column holds it; in a column of strings, other kinds are spelled as JSON."""
+    if value is None or (pa.types.is_string(kind) and isinstance(value, str)):
+        return value
+    if pa.types.is_string(kind):
+        return json.dumps(value)
+    if pa.types.is_boolean(kind):
+        return bool(value)
+    return float(value) if pa.types.is_floating(kind) else int(value)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A hidden name beside `path`, which becomes `path` when the block ends without an error."""
+    temp = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield temp
+        with temp.open("rb+") as file:
+            os.fsync(file.fileno())
+        temp.replace(path)
+    finally:
+        temp.unlink(missing_ok=True)
+
+
+@contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    """Turn what the file system refuses into one line with the folder and the cure."""
+    try:
+        yield
+    except OSError as error:
+        told = f"{folder}: cannot be written ({error.strerror or error})"
+        raise ConfigError(f"{told}; choose another folder with --storage") from error

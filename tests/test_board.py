@@ -21,7 +21,7 @@ def report(number: int, **more: Any) -> dict[str, Any]:
     return common | {"val/acc": number / 20, "mr/ess": 0.5, "decision": "STOP"} | more
 
 
-def record(name: str = "mr-0000", **params: Any) -> Record:
+def record(name: str = "mr-0000", /, **params: Any) -> Record:
     chain, _, n = name.rpartition("-")
     fields: dict[str, Any] = {"params": params, "config": {}, "status": "running", "error": None}
     return Record(name=name, chain=chain, n=int(n), reports={}, **fields)
@@ -37,7 +37,7 @@ def read(folder: Path) -> EventAccumulator:
     return EventAccumulator(str(folder)).Reload()
 
 
-def points(folder: Path, tag: str) -> list[tuple[int, float]]:
+def points(folder: Path, tag: str) -> list[tuple[int, Any]]:
     return [(x.step, pytest.approx(x.value)) for x in read(folder).Scalars(tag)]
 
 
@@ -91,7 +91,7 @@ def test_each_chain_shows_its_own_hyperparameters(board: Board) -> None:
 
 
 def test_hyperparameters_are_there_before_the_end(board: Board) -> None:
-    trial = record(**{"optim/lr": 0.1})
+    trial = record("mr-0000", **{"optim/lr": 0.1})
     draw(board, trial, report(1))
     board.writers["mr-0000"].flush()
     run = board.folder / "mr" / "mr-0000"

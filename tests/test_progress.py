@@ -1,14 +1,14 @@
 """What the display says, on a terminal and in a log."""
 
 import io
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console, RenderableType
 
-from tuning import progress
 from tuning.progress import Plan, Progress, line, screen, summary, view
 from tuning.study import Record
 
@@ -24,8 +24,9 @@ def record(name: str, status: str, epoch: float = 0.0, score: float = 0.5, **mor
     return Record(name=name, chain=chain, n=int(n), status=status, reports=reports, **fields)
 
 
-def best(records: Iterable[Record]) -> Record | None:
-    return max((r for r in records if r.status == "done"), key=lambda r: r.score, default=None)
+def ranked(records: Iterable[Record]) -> Callable[[], list[Record]]:
+    able = sorted((r for r in records if r.status == "done"), key=lambda r: -(r.score or 0.0))
+    return lambda: able
 
 
 RECORDS = [
@@ -59,10 +60,10 @@ def written(console: Console) -> str:
 
 
 def test_a_view_counts_everything_that_was_promised() -> None:
-    seen = view(RECORDS, plan(), 13.0, best)
+    seen = view(RECORDS, plan(), 13.0, ranked(RECORDS))
     counts = {"done": 2, "stopped": 1, "failed": 1, "running": 1, "pending": 3}
     assert seen.counts == counts
-    assert [(row.chain, row.ended, row.total) for row in seen.rows] == [("ce", 2, 4), ("mr", 2, 4)]
+    assert [(row.chain, row.ended, row.total) for row in seen.rows] == [("mr", 2, 4), ("ce", 2, 4)]
     assert seen.best is RECORDS[0]
     assert seen.failure is RECORDS[4]
     assert (seen.epochs, seen.planned) == (26.0, 80.0)
@@ -83,34 +84,36 @@ def test_a_view_counts_everything_that_was_promised() -> None:
 def test_the_time_left_follows_the_rate(
     seconds: float, before: float, limit: float | None, left: float | None
 ) -> None:
-    assert view(RECORDS, plan(time_limit=limit), seconds, best, before).left == left
+    assert view(RECORDS, plan(time_limit=limit), seconds, ranked(RECORDS), before).left == left
 
 
 def test_a_trial_that_outlived_the_others_is_expected_to_finish() -> None:
     records = [record("mr-0000", "stopped", 2), record("mr-0001", "running", 4)]
-    assert view(records, plan(trials={"mr": 2}), 6.0, best).left == 6.0
+    assert view(records, plan(trials={"mr": 2}), 6.0, ranked(records)).left == 6.0
 
 
 def test_a_log_line_says_it_all() -> None:
     expected = "2/8 done 1 stopped 1 failed 1 running | best mr-0000 score 0.9123"
-    assert line(view(RECORDS, plan(), 13.0, best)) == f"{expected} | 13 s, about 9 s left"
-    assert line(view([], plan(), 0.0, best)) == "0/8 done | 0 s"
+    assert (
+        line(view(RECORDS, plan(), 13.0, ranked(RECORDS))) == f"{expected} | 13 s, about 9 s left"
+    )
+    assert line(view([], plan(), 0.0, ranked([]))) == "0/8 done | 0 s"
 
 
 @pytest.mark.parametrize("told", ["0.9123", "0.8123", "mr-0000", "optim/lr=0.01235", "2/4", "ce"])
-@pytest.mark.parametrize("render", [screen, lambda *args: summary(*args, "python -m x")])
+@pytest.mark.parametrize("render", [screen, partial(summary, following="python -m x")])
 def test_the_numbers_are_in_the_tables(told: str, render: Any) -> None:
-    text = shown(render(view(RECORDS, plan(), 13.0, best), plan()))
+    text = shown(render(view(RECORDS, plan(), 13.0, ranked(RECORDS)), plan()))
     assert told in text
     assert "ce-0001 failed: ValueError: [b] is out of memory" in text
 
 
 def test_the_screen_shows_what_is_running_and_what_is_left() -> None:
     limited = plan(time_limit=7500.0)
-    text = shown(screen(view(RECORDS, limited, 13.0, best), limited))
+    text = shown(screen(view(RECORDS, limited, 13.0, ranked(RECORDS)), limited))
     for told in ("mr-0002", "4.0/10", "0.7000", "left about 9 s", "limit 2 h 05 min", "3 pending"):
         assert told in text
-    assert "left -" in shown(screen(view([], plan(), 0.0, best), plan()))
+    assert "left -" in shown(screen(view([], plan(), 0.0, ranked([])), plan()))
 
 
 def test_a_wide_study_fits_a_small_terminal() -> None:
@@ -122,39 +125,44 @@ def test_a_wide_study_fits_a_small_terminal() -> None:
         for n, status in enumerate(["done", "running", "failed"])
     ]
     wide = plan(trials=chains, name="x" * 100, time_limit=1e5)
-    lines = shown(screen(view(records, wide, 1e4, best), wide)).splitlines()
+    lines = shown(screen(view(records, wide, 1e4, ranked(records)), wide)).splitlines()
     assert len(lines) <= 24
     assert max(map(len, lines)) <= 80
-    assert any("c11-0000" in text for text in lines)
-    assert "and 6 more chains" in "\n".join(lines)
+    assert any(text.startswith("best mr+mixup+sop-plus+random-weights+c11-0000") for text in lines)
+    assert any("12/600 done 12 failed 12 running 564 pending" in text for text in lines)
+    assert any("0.6100" in text and "0.5100" in text and " 2/50 " in text for text in lines)
+    assert "and 7 more chains" in "\n".join(lines)
 
 
 def test_the_summary_says_where_and_what_next() -> None:
-    text = shown(summary(view(RECORDS, plan(), 13.0, best), plan(), "python -m tuning.confirm x"))
+    text = shown(
+        summary(view(RECORDS, plan(), 13.0, ranked(RECORDS)), plan(), "python -m tuning.confirm x")
+    )
     assert "folder  results/ce_mr" in text
     assert "next    python -m tuning.confirm x" in text
-    assert "no trial may win" in shown(summary(view([], plan(), 1.0, best), plan(), "x"))
+    assert "no trial may win" in shown(summary(view([], plan(), 1.0, ranked([])), plan(), "x"))
 
 
-@pytest.mark.parametrize(("metric", "first"), [("val/acc", "mr"), ("val/loss", "ce")])
-def test_the_best_chain_stands_first(metric: str, first: str) -> None:
-    text = shown(screen(view(RECORDS, plan(), 13.0, best), plan(metric=metric)))
+@pytest.mark.parametrize(("best", "first"), [("mr-0000", "mr"), ("ce-0000", "ce")])
+def test_the_best_chain_stands_first(best: str, first: str) -> None:
+    ranking = sorted(ranked(RECORDS)(), key=lambda record: record.name != best)
+    text = shown(screen(view(RECORDS, plan(), 13.0, lambda: ranking), plan()))
     rows = [x.split()[0] for x in text.splitlines() if x.startswith(("ce  ", "mr  "))]
-    assert rows[0] == first
+    assert rows == [first, {"mr": "ce", "ce": "mr"}[first]]
 
 
 def test_a_log_gets_a_line_per_end_and_one_in_five_seconds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = [100.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
     out = console(False)
     display = Progress(out, plan=plan())
     ended = 0
     for tick in range(80):  # 20 s, four looks a second
         now[0] = 100.0 + tick / 4
         ended += tick == 10
-        display.update(view(RECORDS[:ended], plan(), tick / 4, best))
+        display.update(view(RECORDS[:ended], plan(), tick / 4, ranked(RECORDS[:ended])))
     lines = written(out).splitlines()
     assert len(lines) == 5  # at 0, 2.5 (an end), 7.5, 12.5 and 17.5 s
     assert "1/8 done" in lines[1]
@@ -163,10 +171,10 @@ def test_a_log_gets_a_line_per_end_and_one_in_five_seconds(
 
 def test_a_terminal_gets_a_table_that_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
     out = console(True)
     display = Progress(out, plan=plan(), interval=0.0)
-    seen = view(RECORDS, plan(), 13.0, best)
+    seen = view(RECORDS, plan(), 13.0, ranked(RECORDS))
     for tick in range(11):
         now[0] = 100.0 + tick / 10
         display.update(seen)

@@ -188,16 +188,8 @@ class Loop:
         ended: Score | None = None
         kept = False
         while ended is None and not kept:
-            lr = self._train_step()
-            if (self.step + 1) % self.steps_per_epoch == 0:
-                ended = self._end_epoch()
-            kept, self._keeping = self._keeping and not self.diverged, False
-            self.step += 1
-            if kept:
-                self.kept = self.target(self.state_dict())
+            lr, ended, kept = self.advance()
         metrics = self._metrics(ended)
-        if ended:
-            self.sums.zero_()
         self.seconds += time.perf_counter() - began
         score = self.selection.score
         return {
@@ -214,6 +206,23 @@ class Loop:
             "seconds": self.seconds,
             "seconds/epoch": self.seconds * self.steps_per_epoch / self.step,
         }
+
+    def advance(self) -> tuple[float, Score | None, bool]:
+        """Train one step.
+
+        Returns:
+            The learning rate it used, the score if it ended an epoch, and whether it was kept.
+        """
+        if self.step % self.steps_per_epoch == 0:
+            self.sums.zero_()
+        lr = self._train_step()
+        last = (self.step + 1) % self.steps_per_epoch == 0
+        ended = self._end_epoch() if last else None
+        kept, self._keeping = self._keeping and not self.diverged, False
+        self.step += 1
+        if kept:
+            self.kept = self.target(self.state_dict())
+        return lr, ended, kept
 
     def target(self, state: dict[str, Any]) -> dict[str, Any]:
         """What a reset takes out of a saved state, kept at the end of the step before its `step`."""

@@ -7,14 +7,23 @@ metrics of a row are the run's newest scalars, so they are there before the tria
 """
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.hparams import metadata
 from tensorboard.plugins.hparams.api_pb2 import STATUS_FAILURE, STATUS_SUCCESS
-from tensorboard.plugins.hparams.summary import session_end_pb, session_start_pb
-from torch.utils.tensorboard import SummaryWriter
+from tensorboard.plugins.hparams.plugin_data_pb2 import (
+    HParamsPluginData,
+    SessionEndInfo,
+    SessionStartInfo,
+)
+from torch.utils.tensorboard import FileWriter
 
+from tuning.holes import Value
 from tuning.study import Record
 
 log = logging.getLogger(__name__)
@@ -38,11 +47,11 @@ class Board:
         self.folder = folder
         self.columns = tuple(columns)
         self.task = task
-        self.writers: dict[str, SummaryWriter] = {}
+        self.writers: dict[str, FileWriter] = {}
         self.warned = False
 
     def start(self, record: Record) -> None:
-        """Nothing to draw yet: a run without a report would be an empty row."""
+        """Draw nothing yet: a run without a report would be an empty row in HPARAMS."""
 
     def report(self, record: Record, report: Mapping[str, Any]) -> None:
         """Draw one report at its optimizer step; the score only where it was measured."""
@@ -59,39 +68,37 @@ class Board:
             self._guarded(self.writers.pop(name).close)
 
     def _draw(self, record: Record, report: Mapping[str, Any]) -> None:
-        writer = self._writer(record, report["step"])
-        for key, value in report.items():
-            number = isinstance(value, int | float) and key not in NO_CURVE
-            if number and (key != "score" or report["scored"]):
-                writer.add_scalar(key, value, report["step"])
+        hidden = NO_CURVE if report["scored"] else NO_CURVE | {"score"}
+        points = [
+            Summary.Value(tag=key, simple_value=value)
+            for key, value in report.items()
+            if type(value) in (int, float) and key not in hidden
+        ]
+        step = int(report["step"])
+        self._writer(record, step).add_summary(Summary(value=points), step)
 
     def _close(self, record: Record) -> None:
         writer = self._writer(record, None)
         del self.writers[record.name]
-        status = STATUS_FAILURE if record.status == "failed" else STATUS_SUCCESS
         try:
-            writer._get_file_writer().add_summary(session_end_pb(status))
+            writer.add_summary(_end(record.status == "failed"))
         finally:
             writer.close()
 
-    def _writer(self, record: Record, step: int | None) -> SummaryWriter:
+    def _writer(self, record: Record, step: int | None) -> FileWriter:
         """The trial's open file; a new one begins with its hyperparameters.
 
-        After a resume the trial goes on in a second file, and what an earlier life drew at `step`
-        or later is hidden (`purge_step`): those reports come again.
+        After a resume the trial goes on in a second file, whose first entry hides what an earlier
+        life drew at `step` or later: those reports come again.
         """
         if record.name not in self.writers:
-            values = {name: record.params.get(name) for name in self.columns}
-            shown = {name: value for name, value in values.items() if value is not None}
-            writer = SummaryWriter(
-                str(self.folder / record.chain / record.name),
-                purge_step=step,
-                max_queue=1000,  # a slow disk shall not hold up the driver
-                flush_secs=2,
-            )
-            writer._get_file_writer().add_summary(
-                session_start_pb({"chain": record.chain, "task": self.task, **shown})
-            )
+            # With a thread and a long queue, a slow disk does not hold up the driver.
+            folder = str(self.folder / record.chain / record.name)
+            writer = FileWriter(folder, max_queue=1000, flush_secs=2)
+            if step is not None:
+                writer.add_event(Event(session_log=SessionLog(status=SessionLog.START)), step)
+            hparams = {name: record.params.get(name) for name in self.columns}
+            writer.add_summary(_start(hparams | {"chain": record.chain, "task": self.task}))
             self.writers[record.name] = writer
         return self.writers[record.name]
 
@@ -102,3 +109,31 @@ class Board:
             if not self.warned:
                 log.warning("%s: TensorBoard files are incomplete (%s)", self.folder, error)
             self.warned = True
+
+
+def _start(hparams: Mapping[str, Value]) -> Summary:
+    """A run's hyperparameters; one that is None, or not open in this run, is an empty cell.
+
+    Not by `torch.utils.tensorboard.summary.hparams`, which writes a bool as a number, nor by the
+    plugin's own `summary` module, which needs TensorFlow.
+    """
+    info = SessionStartInfo(start_time_secs=time.time())
+    for name, value in hparams.items():
+        if isinstance(value, bool):
+            info.hparams[name].bool_value = value
+        elif isinstance(value, str):
+            info.hparams[name].string_value = value
+        elif value is not None:
+            info.hparams[name].number_value = value
+    return _summary(metadata.SESSION_START_INFO_TAG, HParamsPluginData(session_start_info=info))
+
+
+def _end(failed: bool) -> Summary:
+    status = STATUS_FAILURE if failed else STATUS_SUCCESS
+    info = SessionEndInfo(status=status, end_time_secs=time.time())
+    return _summary(metadata.SESSION_END_INFO_TAG, HParamsPluginData(session_end_info=info))
+
+
+def _summary(tag: str, data: HParamsPluginData) -> Summary:
+    described = metadata.create_summary_metadata(data)
+    return Summary(value=[Summary.Value(tag=tag, metadata=described)])

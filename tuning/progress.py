@@ -12,12 +12,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from tuning.study import Record
+from tuning.study import ENDED, Record
 
-CHAINS, RUNNING = 6, 4  # rows shown, so that the table fits 24 lines
+CHAINS, RUNNING = 5, 3  # rows shown, so that the table fits 24 lines
 LINE_SECONDS = 5.0
-ENDED = ("done", "stopped", "failed")
-Best = Callable[[Iterable[Record]], Record | None]
 
 
 @dataclass(frozen=True)
@@ -47,64 +45,62 @@ class View:
     """The study at one moment."""
 
     counts: Mapping[str, int]  # by status; trials nobody has asked for yet are pending
-    rows: Sequence[Row]
+    rows: Sequence[Row]  # the chain with the best trial first
     best: Record | None
     running: Sequence[Record]  # the furthest first
-    failure: Record | None  # the last failed trial
+    failure: Record | None  # the newest failed trial
     epochs: float  # trained, in all lives
-    planned: float  # epochs, if no trial were stopped
+    planned: int  # epochs, if no trial were stopped
     seconds: float  # since this life's first report
     left: float | None  # seconds, estimated from the rate; None before there is one
 
 
 def view(
-    records: Iterable[Record], plan: Plan, seconds: float, best: Best, before: float = 0.0
+    records: Iterable[Record],
+    plan: Plan,
+    seconds: float,
+    ranking: Callable[[], Sequence[Record]],
+    before: float = 0.0,
 ) -> View:
     """The study as its records stand.
 
     Args:
-        records: of every trial asked for so far.
-        plan: what was promised.
         seconds: since this life's first report.
-        best: the study's own choice among records, None where none may win.
+        ranking: gives the trials that may win, best first (`Study.ranking`).
         before: epochs trained in earlier lives, which say nothing about this one's rate.
     """
-    known = sorted(records, key=lambda record: record.name)
+    known, able = list(records), ranking()
     total = sum(plan.trials.values())
     counts = {name: sum(r.status == name for r in known) for name in (*ENDED, "running", "pending")}
     counts["pending"] += max(0, total - len(known))
-    rows = [
-        Row(chain, sum(r.status in ENDED for r in own), number, best(own))
-        for chain, number in plan.trials.items()
-        for own in [[r for r in known if r.chain == chain]]
-    ]
+    rows = []
+    for chain in dict.fromkeys([*(r.chain for r in able), *plan.trials]):  # the best chain first
+        ended = sum(r.chain == chain and r.status in ENDED for r in known)
+        best = next((r for r in able if r.chain == chain), None)
+        rows.append(Row(chain, ended, plan.trials[chain], best))
     epochs = sum(r.epoch for r in known)
-    running = sorted((r for r in known if r.status == "running"), key=lambda r: -r.epoch)
-    failed = [r for r in known if r.status == "failed"]
     rate = (epochs - before) / seconds if seconds > 0 else 0.0  # epochs a second
-    left = _epochs_left(known, running, counts["pending"], plan.epochs) / rate if rate > 0 else None
+    left = _epochs_left(known, total, plan.epochs) / rate if rate > 0 else None
     if plan.time_limit is not None and left is not None:
         left = max(0.0, min(left, plan.time_limit - seconds))
-    planned = float(plan.epochs * total)
-    last = failed[-1] if failed else None
-    return View(counts, rows, best(known), running, last, epochs, planned, seconds, left)
+    best = able[0] if able else None
+    running = sorted((r for r in known if r.status == "running"), key=lambda r: -r.epoch)
+    failure = next((r for r in reversed(known) if r.status == "failed"), None)
+    return View(counts, rows, best, running, failure, epochs, plan.epochs * total, seconds, left)
 
 
-def _epochs_left(
-    known: Sequence[Record], running: Sequence[Record], pending: int, epochs: int
-) -> float:
+def _epochs_left(known: Sequence[Record], total: int, epochs: int) -> float:
     """Epochs still to train, if trials go on to last as long as those that have ended."""
     lengths = [r.epoch for r in known if r.status in ENDED]
     usual = sum(lengths) / len(lengths) if lengths else float(epochs)
+    open_ = [r.epoch for r in known if r.status not in ENDED]
     # One that has outlived the usual length is expected to run to its end.
-    return pending * usual + sum((usual if r.epoch < usual else epochs) - r.epoch for r in running)
+    begun = sum((usual if epoch < usual else epochs) - epoch for epoch in open_)
+    return begun + max(0, total - len(known)) * usual
 
 
 class Progress:
-    """Shows views as they come: a live table on a terminal, plain lines elsewhere.
-
-    A view that comes within `interval` seconds of the last one is dropped.
-    """
+    """A live table on a terminal, plain lines elsewhere; drops views sooner than `interval`."""
 
     def __init__(self, console: Console, *, plan: Plan, interval: float = 0.5) -> None:
         self.console = console
@@ -153,13 +149,15 @@ def screen(view: View, plan: Plan) -> RenderableType:
     """The live table, at most 24 lines of 80 columns."""
     left = "-" if view.left is None else f"about {duration(view.left)}"
     limit = "" if plan.time_limit is None else f"   limit {duration(plan.time_limit)}"
-    epochs = f"{view.epochs:.0f} epochs of at most {view.planned:.0f}"
-    total = sum(row.total for row in view.rows)
+    epochs = f"epochs {view.epochs:.0f} of {view.planned}"
+    total, ended = sum(plan.trials.values()), sum(row.ended for row in view.rows)
+    bar = Table.grid(expand=True)  # a bar alone does not end its line
+    bar.add_row(ProgressBar(total=total, completed=ended))
     parts: list[RenderableType] = [
-        Text(plan.name, style="bold", no_wrap=True, overflow="ellipsis"),
-        ProgressBar(total=total, completed=sum(row.ended for row in view.rows)),
+        _cut(plan.name, "bold"),
+        bar,
         Text(f"{_counts(view)} {view.counts['pending']} pending"),
-        Text(f"{duration(view.seconds)}   left {left}{limit}   {epochs}", style="dim"),
+        _cut(f"{duration(view.seconds)}   left {left}{limit}   {epochs}", "dim"),
         *_findings(view, plan, CHAINS),
     ]
     if view.running:
@@ -186,47 +184,47 @@ def duration(seconds: float) -> str:
     ['42 s', '3 min 20 s', '2 h 05 min']
     """
     whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    hours, minutes = whole // 3600, whole % 3600 // 60
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {whole % 60:02d} s" if minutes else f"{whole} s"
 
 
 def _findings(view: View, plan: Plan, chains: int) -> list[RenderableType]:
     """Each chain's best when there are several, the best trial's settings, the last failure."""
     parts: list[RenderableType] = []
     if len(view.rows) > 1:
-        sign = 1 if plan.metric == "val/loss" else -1
-        rows = sorted(view.rows, key=lambda row: _rank(row.best, sign))[:chains]
-        cells = [(row.chain, f"{row.ended}/{row.total}", *_found(row.best)) for row in rows]
+        cells = [(x.chain, f"{x.ended}/{x.total}", *_found(x.best)) for x in view.rows]
         heads = ("chain", "ended", plan.metric, "last epoch", "best trial")
-        parts += ["", _table(heads, cells)]
-        if len(rows) < len(view.rows):
-            parts.append(Text(f"and {len(view.rows) - len(rows)} more chains", style="dim"))
+        parts += ["", _table(heads, cells[:chains])]
+        if len(cells) > chains:
+            parts.append(Text(f"and {len(cells) - chains} more chains", style="dim"))
     if view.best is None:
         parts += ["", Text("no trial may win yet", style="dim")]
     else:
         score, last, name = _found(view.best)
         values = "  ".join(f"{hole}={_value(x)}" for hole, x in view.best.params.items())
         best = f"best {name}  {plan.metric} {score}, at its last epoch {last}"
-        parts += ["", Text(best, style="bold"), Text(values)]
+        parts += ["", _cut(best, "bold"), Text(values)]
     if view.failure is not None:
         told = (view.failure.error or "no message").strip().splitlines()[-1]
-        failed = f"{view.failure.name} failed: {told}"
-        parts += ["", Text(failed, style="red", no_wrap=True, overflow="ellipsis")]
+        parts.append(_cut(f"{view.failure.name} failed: {told}", "red"))
     return parts
 
 
 def _table(heads: Sequence[str], cells: Iterable[Sequence[str]]) -> Table:
-    """Names to the left, numbers to the right."""
+    """Names to the left, cut where they do not fit, and numbers to the right."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for head in heads:
         right = head not in ("chain", "running", "best trial")
-        table.add_column(head, justify="right" if right else "left", no_wrap=True)
+        table.add_column(head, justify="right" if right else "left", no_wrap=right)
     for row in cells:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*map(_cut, row))
     return table
+
+
+def _cut(text: str, style: str = "") -> Text:
+    return Text(text, style=style, no_wrap=True, overflow="ellipsis")
 
 
 def _counts(view: View) -> str:
@@ -234,10 +232,6 @@ def _counts(view: View) -> str:
     told = [f"{view.counts['done']}/{sum(row.total for row in view.rows)} done"]
     named = ((name, view.counts[name]) for name in ("stopped", "failed", "running"))
     return " ".join([*told, *(f"{count} {name}" for name, count in named if count)])
-
-
-def _rank(best: Record | None, sign: int) -> float:
-    return float("inf") if best is None or best.score is None else sign * best.score
 
 
 def _found(best: Record | None) -> tuple[str, str, str]:

@@ -19,16 +19,18 @@ from urllib.request import url2pathname
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
+from numpy.typing import NDArray
 
 from trainables.errors import ConfigError
 from tuning.holes import Choice, Hole, Int
 from tuning.study import Record
 
+Array = Sequence[Any] | NDArray[Any]
 # What the tables hold of every trial and of every report; more report keys follow as float64.
 TRIAL = {"trial": pa.string(), "chain": pa.string(), "status": pa.string()}
 TRIAL |= dict.fromkeys(("score", "last", "epoch"), pa.float64()) | {"epochs": pa.int64()}
-TRIAL |= {"diverged": pa.bool_(), "resets": pa.int64(), "seconds": pa.float64()}
-TRIAL |= {"error": pa.string()}
+TRIAL |= {"diverged": pa.bool_(), "resets": pa.int64()}
+TRIAL |= {"seconds": pa.float64(), "error": pa.string()}
 REPORT = {"trial": pa.string(), "chain": pa.string(), "report": pa.int64(), "epoch": pa.float64()}
 REPORT |= {"step": pa.int64(), "scored": pa.bool_(), "score": pa.float64()}
 
@@ -36,8 +38,8 @@ REPORT |= {"step": pa.int64(), "scored": pa.bool_(), "score": pa.float64()}
 def storage_folder(text: str) -> Path:
     """The absolute folder that a `--storage` value names: a path, with ~, or a file:// URI.
 
-    >>> storage_folder("file:///mnt/shared/my%20studies").as_posix()
-    '/mnt/shared/my studies'
+    >>> storage_folder("file:///mnt/my%20studies").as_posix()
+    '/mnt/my studies'
     """
     if not text.strip():
         raise ConfigError(f"--storage {text!r}: name a folder, for example results")
@@ -53,11 +55,7 @@ def storage_folder(text: str) -> Path:
 
 
 def next_life(folder: Path) -> int:
-    """Claim tune/life-k, the folder Tune writes this life of the study into, and return k.
-
-    Raises:
-        ConfigError: another driver claimed the same life at this moment.
-    """
+    """Claim tune/life-k for Tune, and return k; ConfigError where another driver claims it now."""
     lives = [path.name.removeprefix("life-") for path in folder.glob("tune/life-*")]
     life = max((int(life) for life in lives if life.isdecimal()), default=0) + 1
     try:
@@ -74,10 +72,9 @@ def column_type(hole: Hole) -> pa.DataType:
     if not isinstance(hole.domain, Choice):
         return pa.float64()
     kinds = {type(option.value) for option in hole.domain.options} - {type(None)}
-    if kinds == {int, float}:
-        return pa.float64()
-    known = {bool: pa.bool_(), int: pa.int64(), float: pa.float64()}
-    return known.get(kinds.pop(), pa.string()) if len(kinds) == 1 else pa.string()
+    if kinds == {bool} or kinds == {int}:
+        return pa.bool_() if kinds == {bool} else pa.int64()
+    return pa.float64() if kinds in ({float}, {int, float}) else pa.string()
 
 
 class Store:
@@ -87,27 +84,22 @@ class Store:
         self.folder = folder
 
     def create(self) -> None:
-        """Make the folder, which may not be there yet, and try to write a file into it.
-
-        Raises:
-            ConfigError: it exists, a file stands in its way, or the file system refuses.
-        """
+        """Make the folder and try to write into it; ConfigError where it exists or cannot be."""
         with _told(self.folder):
             try:
                 self.folder.mkdir(parents=True)
             except (FileExistsError, NotADirectoryError) as error:
                 there = next(p for p in (self.folder, *self.folder.parents) if p.exists())
+                told = "is a file where a folder must go; move it"
                 if there == self.folder and there.is_dir():
-                    cure = "exists already; continue it with --resume, or choose another folder"
-                else:
-                    cure = "is a file where a folder must go; move it, or choose another folder"
-                raise ConfigError(f"{there}: {cure}") from error
+                    told = f"exists already; continue it with --resume {there}"
+                raise ConfigError(f"{there}: {told}, or choose another folder") from error
             try:
                 with _replacing(self.folder / "probe") as temp:
                     temp.write_bytes(b"0" * 4096)
                 (self.folder / "probe").unlink()
             except OSError:
-                self.folder.rmdir()
+                self.folder.rmdir()  # nothing stands in the way of a second try
                 raise
 
     @classmethod
@@ -115,8 +107,7 @@ class Store:
         """The store of a study begun earlier; ConfigError where there is none."""
         for path in (folder, folder / "manifest.json", folder / "journal"):
             if not path.exists():
-                cure = "give the folder of one study"
-                raise ConfigError(f"{folder} is no study: {path} is not there; {cure}")
+                raise ConfigError(f"{folder} is no study: {path} is not there; give another")
         if not (folder / "best").exists() and (folder / ".best.old").exists():
             (folder / ".best.old").rename(folder / "best")  # the driver died between two renames
         return cls(folder)
@@ -135,23 +126,16 @@ class Store:
         except (OSError, ValueError, TypeError) as error:
             raise ConfigError(f"{path}: cannot be read ({error}); restore it") from error
 
-    def write_labels(
-        self,
-        index: Sequence[int],
-        clean: Sequence[int | None] | None,
-        given: Sequence[int],
-        split: Sequence[str],
-    ) -> None:
+    def write_labels(self, index: Array, clean: Array | None, given: Array, split: Array) -> None:
         """Write labels.parquet: one row per example of the training source, noise in `given`.
 
-        Each is (N,), a list or an array; `clean` is the true class where one is known, and `split`
-        is "train" or "validation".
+        Each is (N,); `clean` is the true class where known, `split` "train" or "validation".
         """
         known = [None] * len(index) if clean is None else clean
-        table = {name: pa.array(x, pa.int32()) for name, x in (("index", index), ("clean", known))}
-        table |= {"given": pa.array(given, pa.int32()), "split": pa.array(split, pa.string())}
+        columns = [*(pa.array(x, pa.int32()) for x in (index, known, given)), pa.array(split)]
+        table = pa.table(columns, names=["index", "clean", "given", "split"])
         with _told(self.folder):
-            self._write_table("labels.parquet", pa.table(table))
+            self._write_table("labels.parquet", table)
 
     def write_trials(self, records: Iterable[Record], columns: Mapping[str, pa.DataType]) -> None:
         """Write trials.parquet, one row per trial; `columns` types the open hyperparameters."""
@@ -165,6 +149,10 @@ class Store:
         part = max((int(path.stem) for path in folder.glob("[0-9]*.parquet")), default=0) + 1
         self._write_table(f"history/{part:06d}.parquet", _history(list(rows)))
 
+    def drop_history(self) -> None:
+        """Forget all parts of the history, which the journal can give again."""
+        shutil.rmtree(self.folder / "history", ignore_errors=True)
+
     def finish_history(self, records: Iterable[Record]) -> None:
         """Write history.parquet, one row per (trial, report) in order; the parts then go."""
         rows = [
@@ -173,7 +161,7 @@ class Store:
             for number, report in sorted(record.reports.items())
         ]
         self._write_table("history.parquet", _history(rows))
-        shutil.rmtree(self.folder / "history", ignore_errors=True)
+        self.drop_history()
 
     def write_best(
         self, config: Mapping[str, Any], metrics: Mapping[str, Any], weights: Path | None
@@ -182,13 +170,13 @@ class Store:
         best, new, old = (self.folder / name for name in ("best", ".best.new", ".best.old"))
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir()
-        with _replacing(new / "config.yaml") as temp:
-            temp.write_text(yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8")
-        with _replacing(new / "metrics.json") as temp:
-            temp.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+        text = yaml.safe_dump(dict(config), sort_keys=False)
+        (new / "config.yaml").write_text(text, encoding="utf-8")
+        (new / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
         if weights is not None:
-            with _replacing(new / "model.pt") as temp:
-                shutil.copyfile(weights, temp)
+            shutil.copyfile(weights, new / "model.pt")
+        for path in new.iterdir():
+            _sync(path)
         # No rename replaces a folder that holds files: for a moment there is none, never a mix.
         shutil.rmtree(old, ignore_errors=True)
         if best.exists():
@@ -203,11 +191,10 @@ class Store:
 
 def _trial_row(record: Record) -> dict[str, Any]:
     """One row of trials.parquet; what nothing was reported of is null."""
-    last = record.reports[max(record.reports)] if record.reports else {}
     return record.params | {
         "trial": record.name,
-        "resets": last.get("reset/count", 0),
-        "seconds": last.get("seconds"),
+        "resets": record.newest.get("reset/count", 0),
+        "seconds": record.newest.get("seconds"),
         "epochs": record.config.get("epochs"),
         **{name: getattr(record, name) for name in TRIAL if hasattr(record, name)},
     }
@@ -221,12 +208,8 @@ def _history(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
 
 def _table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, pa.DataType]) -> pa.Table:
     """Rows as typed columns; a value that a row does not have is null."""
-    return pa.table(
-        {
-            name: pa.array([_cell(row.get(name), kind) for row in rows], kind)
-            for name, kind in columns.items()
-        }
-    )
+    arrays = [pa.array([_cell(row.get(x), t) for row in rows], t) for x, t in columns.items()]
+    return pa.table(arrays, names=list(columns))
 
 
 def _cell(value: Any, kind: pa.DataType) -> Any:
@@ -246,11 +229,15 @@ def _replacing(path: Path) -> Iterator[Path]:
     temp = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         yield temp
-        with temp.open("rb+") as file:
-            os.fsync(file.fileno())
+        _sync(temp)
         temp.replace(path)
     finally:
         temp.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
 
 
 @contextmanager

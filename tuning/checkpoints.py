@@ -1,0 +1,50 @@
+"""What a study keeps of its trials' checkpoints, and where a new life finds the newest whole one."""
+
+import shutil
+from pathlib import Path
+
+from trainables.seal import sealed
+
+
+def newest(study: Path, trial: str) -> Path | None:
+    """The checkpoint a trial goes on from: of the latest life, the last one that is whole."""
+    for folder in _checkpoints(study, trial):
+        files = sealed(folder)
+        if files is not None and "state.pt" in files:
+            return folder
+    return None
+
+
+def strip(study: Path, trial: str, keep: bool) -> None:
+    """Leave of an ended trial its selected weights, or nothing."""
+    target = weights(study, trial)
+    if keep and not target.exists():
+        for folder in _checkpoints(study, trial):
+            files = sealed(folder)
+            if files is not None and "weights.pt" in files:
+                (folder / "weights.pt").replace(target)
+                break
+    if not keep:
+        target.unlink(missing_ok=True)
+    for folder in _checkpoints(study, trial):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def weights(study: Path, trial: str) -> Path:
+    """Where the selected weights of an ended trial lie, if they are kept."""
+    return _lives(study, trial)[0] / "weights.pt"
+
+
+def _lives(study: Path, trial: str) -> list[Path]:
+    """The trial's folder in each life, the latest first."""
+    lives = sorted(study.glob("tune/life-*"), key=lambda life: -int(life.name.split("-")[1]))
+    return [life / trial for life in lives if (life / trial).is_dir()] or [study / "tune" / trial]
+
+
+def _checkpoints(study: Path, trial: str) -> list[Path]:
+    """The trial's checkpoint folders, the newest first."""
+    return [
+        folder
+        for life in _lives(study, trial)
+        for folder in sorted(life.glob("checkpoint_*"), reverse=True)
+    ]

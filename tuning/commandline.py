@@ -1,0 +1,142 @@
+"""The command line of `python -m tuning.search`."""
+
+import argparse
+import re
+import sys
+from typing import Any, NoReturn
+
+from trainables.errors import ConfigError
+from trainables.methods import METHODS
+
+STUDY_FLAGS = {
+    "trials": ("N", "trials in all, rounded up to a multiple of the chains"),
+    "searcher": ("NAME", "tpe | random"),
+    "scheduler": ("NAME", "asha | fifo"),
+    "grace": ("SHARE", "share of the epochs before anything is stopped"),
+    "factor": ("N", "asha: one of N trials goes on at each rung"),
+    "select": ("RULE", "which epoch counts: last | best | mean3 (best of three in a row)"),
+    "metric": ("NAME", "what is selected on, of the noisy validation split: val/acc | val/loss"),
+    "allocate": ("HOW", "equal: every chain gets the same number of trials"),
+    "keep": ("N", "how many of the best trials keep their weights"),
+}
+EXAMPLES = f"""\
+methods: ce (plain cross-entropy), {", ".join(METHODS)}; joined with + into one chain
+
+examples:
+  python -m tuning.search --method mr                       search MR on digits, 40 % wrong labels
+  python -m tuning.search --method mr --dry-run             what that would do, and how long
+  python -m tuning.search --method ce,mr,mr+mixup+reset     which method? equal trials for each
+  python -m tuning.search --method mr --set noise.rate=0.6 --set optim.batch=64
+  python -m tuning.search --resume results/mr-digits-...    go on after a crash or Ctrl-C
+  tensorboard --logdir results                              curves and HPARAMS of all studies
+
+exit codes: 0 done, 1 no trial finished, 2 a wrong command, file or value, 130 interrupted
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message} (see --help)")
+
+
+def parser() -> Parser:
+    """The parser; values of study flags are checked with the study, not here."""
+    made = Parser(
+        prog="python -m tuning.search",
+        description="Search the hyperparameters of label-noise methods with Ray Tune: fills the "
+        "holes of a search space, stops the losers early, selects on noisy validation labels and "
+        "never reads a test label. Writes everything into <storage>/<name>.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    what = made.add_argument_group("what to search")
+    what.add_argument("--method", metavar="CHAIN", help="such as mr+mixup; several with commas")
+    what.add_argument("--task", metavar="NAME", help="a task, or the path of its YAML (digits)")
+    what.add_argument(
+        "--space",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="FILE",
+        help="search spaces to use in place of the shipped ones",
+    )
+    what.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="set any field, or a hole: --set 'optim.lr={log: [0.01, 0.1]}'; the last one wins",
+    )
+    what.add_argument("--seed", metavar="N", help="of the search and of its trials (0)")
+    how = made.add_argument_group("how to search (defaults: the task's)")
+    for name, (meta, text) in STUDY_FLAGS.items():
+        how.add_argument(f"--{name}", metavar=meta, help=text)
+    how.add_argument(
+        "--time",
+        metavar="T",
+        help="stop after this long, from the first report on: 90 (seconds), 10m, 2h",
+    )
+    where = made.add_argument_group("where to run")
+    where.add_argument("--concurrency", metavar="N", help="trials at a time (as many as fit)")
+    where.add_argument("--cpus", metavar="X", help="CPU cores, and threads, of a trial (1)")
+    where.add_argument("--gpus", metavar="X", help="GPUs of a trial, or a fraction (1 if there is)")
+    where.add_argument("--address", metavar="HOST:PORT", help="a running Ray cluster, or auto")
+    where.add_argument("--storage", metavar="FOLDER", help="where studies go (results)")
+    where.add_argument("--name", metavar="NAME", help="of the study (<method>-<task>-<time>)")
+    where.add_argument("--resume", metavar="FOLDER", help="go on with an interrupted study")
+    made.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    made.add_argument("--json", action="store_true", help="make the last line machine-readable")
+    return made
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Parse and check what does not need the study.
+
+    Raises:
+        ConfigError: one line that names flag, value and cure.
+    """
+    args = parser().parse_args(argv)
+    args.argv = sys.argv[1:] if argv is None else argv  # for the manifest
+    args.time = None if args.time is None else seconds(args.time)
+    args.concurrency = number("--concurrency", args.concurrency, int, 1)
+    args.cpus = number("--cpus", args.cpus, float, 0.01)
+    args.gpus = number("--gpus", args.gpus, float, 0.0)
+    if args.resume is None:
+        if args.method is None:
+            raise ConfigError("--method is missing: name a chain, for example --method mr")
+        seed = number("--seed", args.seed, int, 0)
+        args.seed = 0 if seed is None else seed
+        return args
+    for name in ("method", "task", "space", "set", "seed", "storage", "name", *STUDY_FLAGS):
+        if getattr(args, name):
+            raise ConfigError(f"--{name} cannot be changed with --resume (leave it out)")
+    return args
+
+
+def number(flag: str, text: str | None, kind: type[Any], low: float) -> Any:
+    """The value of a numeric flag; None when it is not given."""
+    if text is None:
+        return None
+    try:
+        value = kind(text)
+    except ValueError:
+        what = "a whole number" if kind is int else "a number"
+        raise ConfigError(f"{flag} {text}: must be {what}") from None
+    if not low <= value < float("inf"):
+        raise ConfigError(f"{flag} {text}: must be at least {low}")
+    return value
+
+
+def seconds(text: str) -> float:
+    """A duration in seconds.
+
+    >>> seconds("90"), seconds("1.5h")
+    (90.0, 5400.0)
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
+    if found is None or not float(found[1]):
+        raise ConfigError(f"--time {text}: must be a duration such as 90, 10m or 2h")
+    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]

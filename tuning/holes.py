@@ -1,0 +1,100 @@
+"""The open hyperparameters of a space, as searchers see them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+Value = float | int | str | bool | None
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """A number in [low, high]."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Log:
+    """A number in [low, high], uniform in its logarithm."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Int:
+    """A whole number from low to high, both included."""
+
+    low: int
+    high: int
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option of a choice, with the holes that choosing it opens."""
+
+    value: Value
+    holes: tuple["Hole", ...] = ()
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of several options."""
+
+    options: tuple[Option, ...]
+
+
+Domain = Uniform | Log | Int | Choice
+
+
+@dataclass(frozen=True)
+class Hole:
+    """An open hyperparameter; `column` is its name in tables, such as `mr/eta`."""
+
+    column: str
+    domain: Domain
+
+
+def fill(holes: Sequence[Hole], ask: Callable[[Hole], Value]) -> dict[str, Value]:
+    """Ask for a value of every hole in order, and of those that a chosen option opens.
+
+    >>> inner = Hole("schedule/step/factor", Uniform(0.1, 0.5))
+    >>> hole = Hole("schedule", Choice((Option("cosine"), Option("step", (inner,)))))
+    >>> fill([hole], lambda hole: "step" if hole.column == "schedule" else 0.2)
+    {'schedule': 'step', 'schedule/step/factor': 0.2}
+    """
+    values: dict[str, Value] = {}
+    for hole in holes:
+        values[hole.column] = value = ask(hole)
+        if isinstance(hole.domain, Choice):
+            values |= fill(option_of(hole.domain, value).holes, ask)
+    return values
+
+
+def option_of(choice: Choice, value: Value) -> Option:
+    """The option of a value; 1, 1.0 and True are three different ones.
+
+    Raises:
+        ValueError: the choice has no such option.
+    """
+    for option in choice.options:
+        if type(option.value) is type(value) and option.value == value:
+            return option
+    raise ValueError(f"{value!r} is no option")
+
+
+def contains(domain: Domain, value: Value) -> bool:
+    """Whether a value may fill a hole.
+
+    >>> contains(Int(1, 3), 3), contains(Uniform(0.0, 1.0), 1.5)
+    (True, False)
+    """
+    if isinstance(domain, Choice):
+        return any(
+            type(option.value) is type(value) and option.value == value for option in domain.options
+        )
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    whole = not isinstance(domain, Int) or isinstance(value, int)
+    return whole and domain.low <= value <= domain.high

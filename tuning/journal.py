@@ -1,0 +1,82 @@
+"""The journal: every decision and report of a study, one JSON object a line, in order.
+
+Each life of a study appends to a segment of its own. What must survive a kill is flushed to disk
+before the caller goes on; the rest follows within a second.
+"""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from trainables.errors import ConfigError
+
+VERSION = 1
+FLUSH_SECONDS = 1.0
+
+
+class Journal:
+    """Writes one life's segment; its file appears with the first entry.
+
+    Args:
+        folder: of all segments; made when it is not there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        numbers = [int(path.stem) for path in _segments(folder)]
+        path = folder / f"{max(numbers, default=0) + 1:06d}.jsonl"
+        self._file = path.open("x", encoding="utf-8")
+        self.append({"version": VERSION}, flush=True)
+
+    def append(self, entry: dict[str, Any], *, flush: bool = False) -> None:
+        """Write an entry; with `flush`, it is on disk when this returns."""
+        self._file.write(json.dumps(entry, allow_nan=False, separators=(",", ":")) + "\n")
+        if flush or time.monotonic() - self._flushed >= FLUSH_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Put everything written so far on disk."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._flushed = time.monotonic()
+
+    def close(self) -> None:
+        self.flush()
+        self._file.close()
+
+    _flushed = float("-inf")
+
+
+def read(folder: Path) -> Iterator[dict[str, Any]]:
+    """All entries of all segments, in order; a last line that a kill cut short is left out.
+
+    Raises:
+        ConfigError: a damaged line or an unknown version, by file and line.
+    """
+    for path in _segments(folder):
+        try:
+            lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+        whole = lines[:-1]  # what follows the last newline was cut short
+        for number, line in enumerate(whole, start=1):
+            try:
+                entry = json.loads(line)
+                assert isinstance(entry, dict)
+            except (ValueError, AssertionError):
+                if number == len(whole):
+                    break
+                raise ConfigError(f"{path}:{number}: is damaged (restore it from a copy)") from None
+            if number == 1:
+                if entry.get("version") != VERSION:
+                    told = f"version {entry.get('version')}, this program reads {VERSION}"
+                    raise ConfigError(f"{path}:1: {told} (use the noisetune that wrote it)")
+                continue
+            yield entry
+
+
+def _segments(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*.jsonl") if path.stem.isdecimal())

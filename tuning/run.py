@@ -1,0 +1,222 @@
+"""One life of a study: from its folder and its plan to a finished, interrupted or timed-out search."""
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+
+from tuning import checkpoints
+from tuning.board import Board
+from tuning.holes import Hole
+from tuning.progress import Plan as Promise
+from tuning.progress import Progress, view
+from tuning.store import Store, column_type, next_life
+from tuning.study import ENDED, Record, Study
+
+TABLE_SECONDS = 3.0  # between two writings of the tables while a study runs
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a trial gets, and how many run at a time."""
+
+    cpus: float
+    gpus: float
+    concurrency: int
+
+
+@dataclass
+class Interrupt:
+    """Ctrl-C and SIGTERM: the first one ends the run cleanly, the second at once."""
+
+    raised: bool = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self.raised:
+            raise KeyboardInterrupt
+        self.raised = True
+
+
+@contextmanager
+def interruptible() -> Iterator[Interrupt]:
+    """Catch Ctrl-C and SIGTERM until the end of the block."""
+    flag = Interrupt()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, flag)
+    try:
+        yield flag
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@dataclass
+class Life:
+    """Runs a study until it is done, its time is over or somebody interrupts it.
+
+    Attributes:
+        study: what decides.
+        store: where everything goes.
+        holes: of all chains, for the tables' columns.
+        task: its name, for TensorBoard.
+        keep: how many of the best trials keep their weights.
+        promise: for the display.
+        console: of the display.
+        interrupt: set when a person wants it to end.
+    """
+
+    study: Study
+    store: Store
+    holes: dict[str, Hole]
+    task: str
+    keep: int
+    promise: Promise
+    console: Console
+    interrupt: Interrupt
+    began: float | None = None  # time.monotonic() of the first report
+    written: float = 0.0  # when the tables were last written
+    fresh: list[dict[str, Any]] = field(default_factory=list)  # reports in no table yet
+    best: str | None = None  # the trial in best/
+
+    def __post_init__(self) -> None:
+        self.columns = {name: column_type(hole) for name, hole in self.holes.items()}
+        self.board = Board(self.store.folder / "tensorboard", list(self.columns), self.task)
+        self.progress = Progress(self.console, plan=self.promise)
+        self.trained = sum(record.epoch for record in self.study.records.values())
+        self.take_over()
+
+    def take_over(self) -> None:
+        """Put in order what an earlier life left half done; the journal says what is true."""
+        self.store.drop_history()
+        for record in self.study.records.values():
+            for number in sorted(record.reports):
+                self.fresh.append(_row(record, record.reports[number]))
+            if record.status in ENDED:
+                self.keep_or_strip(record)
+
+    def run(self, resources: Resources) -> None:
+        """Search until nothing is left to do; the study's records then tell what came of it.
+
+        Raises:
+            Exception: whatever ended Tune's run; the journal holds everything up to then.
+        """
+        from ray import tune  # ours, quietened, by now
+
+        from trainables.trial import Trial
+        from tuning.tuner import Asker, Decider, Until, Watcher
+
+        folder = self.store.folder
+        life = next_life(folder)
+        decider = Decider(self.study)
+        watcher = Watcher(
+            self.study,
+            decider,
+            on_report=self.on_report,
+            on_end=self.on_end,
+            on_tick=self.on_tick,
+        )
+        tuner = tune.Tuner(
+            tune.with_resources(Trial, {"cpu": resources.cpus, "gpu": resources.gpus}),
+            param_space={},
+            tune_config=tune.TuneConfig(
+                search_alg=Asker(self.study, lambda name: checkpoints.newest(folder, name)),
+                scheduler=decider,
+                num_samples=-1,
+                max_concurrent_trials=resources.concurrency,
+                reuse_actors=True,
+                trial_name_creator=lambda trial: str(trial.config["trial"]["name"]),
+                trial_dirname_creator=lambda trial: str(trial.config["trial"]["name"]),
+            ),
+            run_config=tune.RunConfig(
+                name=f"tune/life-{life}",
+                storage_path=str(folder),
+                stop=Until(self.over),
+                callbacks=[watcher],
+                failure_config=tune.FailureConfig(max_failures=2),
+                checkpoint_config=tune.CheckpointConfig(num_to_keep=2),
+                verbose=0,
+            ),
+        )
+        try:
+            tuner.fit()
+        finally:
+            self.finish()
+
+    def finish(self) -> None:
+        """Leave the folder as a reader wants it; with everything ended, history in one file."""
+        self.progress.stop()
+        self.board.close()
+        self.tables()
+        if self.study.count(*ENDED) == self.study.trials:
+            self.store.finish_history(self.study.records.values())
+
+    def over(self) -> bool:
+        """Whether the run shall end before its trials do."""
+        return self.interrupt.raised or self.out_of_time
+
+    @property
+    def seconds(self) -> float:
+        """Since this life's first report."""
+        return 0.0 if self.began is None else time.monotonic() - self.began
+
+    @property
+    def out_of_time(self) -> bool:
+        limit = self.promise.time_limit
+        return limit is not None and self.seconds >= limit
+
+    def on_report(self, record: Record) -> None:
+        if self.began is None:
+            self.began = time.monotonic()
+        self.fresh.append(_row(record, record.newest))
+        self.board.report(record, record.newest)
+
+    def on_end(self, record: Record) -> None:
+        self.board.end(record)
+        self.keep_or_strip(record)
+
+    def keep_or_strip(self, record: Record) -> None:
+        """Keep the weights of the best trials only, the very best one's in best/ too."""
+        ranking = self.study.ranking()
+        kept = {winner.name for winner in ranking[: self.keep]}
+        for other in (record, *ranking[self.keep : self.keep + 1]):
+            checkpoints.strip(self.store.folder, other.name, other.name in kept)
+        if ranking and ranking[0].name != self.best:
+            self.save_best(ranking[0])
+
+    def save_best(self, record: Record) -> None:
+        """Put a trial's config, metrics and selected weights into best/."""
+        self.best = record.name
+        metrics = {"trial": record.name, "score": record.score, "last": record.last}
+        file = checkpoints.weights(self.store.folder, record.name)
+        self.store.write_best(
+            record.config, {**metrics, "epoch": record.epoch}, file if file.exists() else None
+        )
+
+    def on_tick(self) -> None:
+        if self.progress.due:
+            self.progress.update(self.view())
+        if time.monotonic() - self.written >= TABLE_SECONDS:
+            self.tables()
+
+    def view(self) -> Any:
+        """What the display shows."""
+        records = self.study.records.values()
+        return view(records, self.promise, self.seconds, self.study.ranking, self.trained)
+
+    def tables(self) -> None:
+        """Bring the tables up to date."""
+        self.store.write_trials(self.study.records.values(), self.columns)
+        if self.fresh:
+            self.store.add_history(self.fresh)
+            self.fresh = []
+        self.written = time.monotonic()
+
+
+def _row(record: Record, report: dict[str, Any]) -> dict[str, Any]:
+    return {"trial": record.name, "chain": record.chain, **report}

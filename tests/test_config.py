@@ -12,6 +12,7 @@ from trainables.models import MODELS
 from trainables.models.cnn import CNN
 from trainables.schedule import SCHEDULES, Constant, Cosine, Step
 
+A_CHOICE = "must be a name, or one name with a mapping of its options"
 NAN, INF = float("nan"), float("inf")
 RICH = {
     "data": "digits",
@@ -32,6 +33,7 @@ RICH = {
     ("plain", "told"),
     [
         ({"epoch": 3}, "epoch: unknown field 'epoch' (did you mean epochs?)"),
+        ({True: 3}, "True: unknown field True"),  # YAML reads `on:` as True
         ({"epochs": 0}, "epochs = 0: must be at least 1"),
         ({"epochs": 1.5}, "epochs = 1.5: must be a whole number"),
         ({"epochs": True}, "epochs = True: must be a whole number"),
@@ -53,12 +55,20 @@ RICH = {
         ({"split": {"validation": 0}}, "split.validation = 0: must be above 0"),
         ({"split": {"validation": 1.0}}, "split.validation = 1.0: must be below 1"),
         ({"model": "cn"}, "model = cn: unknown name 'cn' (did you mean cnn?)"),
-        ({"model": {"cnn": {"drop": 0.1}}}, "model.cnn.drop: unknown field (did you mean dropout?)"),
+        (
+            {"model": {"cnn": {"drop": 0.1}}},
+            "model.cnn.drop: unknown field (did you mean dropout?)",
+        ),
         ({"model": {"cnn": {"dropout": 1}}}, "model.cnn.dropout = 1: must be below 1"),
         ({"model": {"lenet": {"dropout": 0}}}, "model.lenet.dropout: unknown field"),
-        ({"model": {"cnn": {}, "lenet": {}}}, "model = {'cnn': {}, 'lenet': {}}: must"),
-        ({"model": {"cnn": 3}}, "model.cnn = 3: must be a mapping of its options"),
-        ({"optim": {"schedule": {"step": [1]}}}, "optim.schedule.step = [1]: must be a mapping"),
+        ({"model": None}, f"model = None: {A_CHOICE}"),
+        (
+            {"model": {"cnn": {}, "lenet": {}}},
+            f"model = {{'cnn': {{}}, 'lenet': {{}}}}: {A_CHOICE}",
+        ),
+        ({"model": {"cnn": 3}}, f"model = {{'cnn': 3}}: {A_CHOICE}"),
+        ({"model": {"cnn": {3: 1}}}, "model.cnn.3 = 3: "),
+        ({"optim": {"schedule": {"step": [1]}}}, f"optim.schedule = {{'step': [1]}}: {A_CHOICE}"),
         ({"optim": {"lr": 0}}, "optim.lr = 0: must be above 0"),
         ({"optim": {"lr": INF}}, "optim.lr = inf: must be a finite number"),
         ({"optim": {"lr": "0.1"}}, "optim.lr = '0.1': must be a number"),
@@ -83,6 +93,7 @@ RICH = {
         ({"optim": {"nesterov": True, "name": "adam"}}, "optim.nesterov = True: needs name sgd"),
         ({"methods": "mr"}, "methods = mr: must be a mapping from method to its settings"),
         ({"methods": {"mrr": {}}}, "unknown method 'mrr' (did you mean mr?)"),
+        ({"methods": {3: {}}}, "unknown method 3"),
         ({"methods": {"ce": {}}}, "ce is the empty chain"),
         ({"methods": {"mr": 0.1}}, "methods.mr = 0.1: must be a mapping of its settings"),
         ({"methods": {"mr": {"eta": -1.0}}}, "methods.mr.eta = -1.0: must be at least 0"),
@@ -110,7 +121,12 @@ def test_nothing_is_the_digits_task_with_plain_training() -> None:
     assert config == Config.parse({"methods": None})
     assert (config.chain, config.mode, config.seed, config.select) == ("ce", "max", 0, "last")
     task = config.task
-    assert (task.data, task.epochs, task.augment, task.split.validation) == ("digits", 30, False, 0.25)
+    assert (task.data, task.epochs, task.augment, task.split.validation) == (
+        "digits",
+        30,
+        False,
+        0.25,
+    )
     assert (task.noise.kind, task.noise.rate) == ("symmetric", 0.4)
     assert (task.optim.name, task.optim.lr, task.optim.batch) == ("sgd", 0.05, 32)
     assert config.make_model() == CNN()

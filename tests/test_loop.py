@@ -63,15 +63,15 @@ def test_a_report_s_training_numbers_are_means_over_the_epoch_s_rows(data: Datas
     loop = Loop(tiny(epochs=1, model="cnn", optim={"lr": 1e-12}), data)
     report = loop.train()
     untouched = Loop(tiny(epochs=1, model="cnn"), data)
-    parts, hits = [], 0.0
+    nats, hits = 0.0, 0.0
     for step in range(10):
         untouched.step = step
         index = untouched._next_index()
-        logits = untouched.forward(untouched.view(index))
+        logits = untouched.forward(untouched.view(index)).detach()
         labels = untouched.labels[index]
-        parts.append(torch.nn.functional.cross_entropy(logits, labels, reduction="sum"))
+        nats += float(torch.nn.functional.cross_entropy(logits, labels, reduction="sum"))
         hits += float((logits.argmax(1) == labels).sum())
-    assert report["train/loss"] == pytest.approx(float(sum(parts)) / 300, rel=1e-5)
+    assert report["train/loss"] == pytest.approx(nats / 300, rel=1e-5)
     assert report["train/acc"] == pytest.approx(hits / 300)
 
 
@@ -145,7 +145,7 @@ def test_a_diverged_trial_ends_with_a_finite_report(
 ) -> None:
     live = {"mr": {"period": 0.2}, "mixup": {}, "reset": {"r": 1.0, "patience": 0.05, "every": 0.1}}
     methods = {name: live[name] for name in chain.split("+") if name != "ce"}
-    loop = Loop(tiny(methods, metric=metric, optim={"lr": 1e30}, epochs=3), data)
+    loop = Loop(tiny(methods, metric=metric, optim={"lr": 1e6}, epochs=3), data)
     reports = finish(loop)
     report = reports[-1]
     assert (report["diverged"], report["done"], report["scored"]) == (1, True, 1)
@@ -246,7 +246,7 @@ def test_lr_on_reset_checkpoint_is_torch_s_recursive_cosine(name: str, data: Dat
             kept = group["lr"]
         scheduler.step()
     assert used == pytest.approx(rates, rel=1e-9)
-    assert used[8] > used[4], "a reset brings a higher rate back"
+    assert used[8] > used[7], "a reset brings a higher rate back"
 
 
 def test_lr_on_reset_continue_stays_on_the_schedule(data: Dataset) -> None:

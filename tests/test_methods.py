@@ -376,10 +376,7 @@ def test_improvements_are_those_of_the_chosen_quantity() -> None:
             loss = self.val.pop(0)
             return Score(loss, loss / 10)
 
-    kept = {
-        best: resets(Opposed(val=list(VAL)), r=0.0, best=best)[1]
-        for best in ("loss", "acc")
-    }
+    kept = {best: resets(Opposed(val=list(VAL)), r=0.0, best=best)[1] for best in ("loss", "acc")}
     assert kept == {"loss": [("keep", 2), ("keep", 4), ("keep", 12)], "acc": [("keep", 2)]}
 
 

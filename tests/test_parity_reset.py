@@ -17,7 +17,6 @@ import torch
 from torch import nn
 
 from trainables import snapshot
-from trainables.data.batch import Batch
 from trainables.loop import Loop
 from trainables.methods.base import Run, Score
 from trainables.methods.chain import Chain

@@ -12,8 +12,9 @@ from functools import cache
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
+from pydantic_core import PydanticCustomError
 
-from trainables.bounds import Below1, Count, Fraction, NonNegative, Positive, Seed, Unit
+from trainables.bounds import Below1, Count, NonNegative, Positive, Seed, Unit
 from trainables.data.noise import NOISES
 from trainables.data.sources import SOURCES
 from trainables.errors import ConfigError, unknown
@@ -58,13 +59,17 @@ class Choice(BaseModel):
         return {self.name: self.options} if self.options else self.name
 
 
-def _choice(value: object) -> object:
+def _choice(value: object) -> Choice:
+    if isinstance(value, Choice):
+        return value
     if isinstance(value, str):
         return Choice(name=value)
     if isinstance(value, Mapping) and len(value) == 1:
         ((name, options),) = value.items()
-        return Choice(name=str(name), options=dict(options or {}))
-    return value
+        if options is None or isinstance(options, Mapping):
+            # its own schema checks the options, with their path, once the name is known
+            return Choice.model_construct(name=str(name), options=dict(options or {}))
+    raise PydanticCustomError("choice", "must be a name, or one name with a mapping of its options")
 
 
 Pick = Annotated[Choice, BeforeValidator(_choice)]
@@ -142,7 +147,9 @@ class Config(BaseModel):
                 raise ConfigError(f"{path} = {name}: {unknown('name', name, list(table))}")
         _check(schema(MODELS[task.model.name]), task.model.options, f"model.{task.model.name}.")
         schedule = task.optim.schedule
-        _check(schema(SCHEDULES[schedule.name]), schedule.options, f"optim.schedule.{schedule.name}.")
+        _check(
+            schema(SCHEDULES[schedule.name]), schedule.options, f"optim.schedule.{schedule.name}."
+        )
         if task.noise.kind == "none" and task.noise.rate:
             raise ConfigError(f"noise.rate = {task.noise.rate}: kind none changes no label (use 0)")
         if task.optim.nesterov and (task.optim.name != "sgd" or not task.optim.momentum):

@@ -15,12 +15,12 @@ class ConfigError(ValueError):
         return ConfigError(f"{place}: {self}")
 
 
-def unknown(what: str, name: str, known: list[str]) -> str:
+def unknown(what: str, name: object, known: list[str]) -> str:
     """'unknown WHAT NAME', with the nearest known name, or all of them when none is near.
 
     >>> unknown("method", "mrr", ["mr", "mixup"])
     "unknown method 'mrr' (did you mean mr?)"
     """
-    near = get_close_matches(name, known, n=1)
+    near = get_close_matches(str(name), known, n=1)
     hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
     return f"unknown {what} {name!r} ({hint})"

@@ -22,9 +22,8 @@ from rich.console import Console
 from trainables.config import Config
 from trainables.data.dataset import Dataset, prepare
 from trainables.errors import ConfigError
-from trainables.methods.chain import name_of, parse
 from trainables.select import MODES
-from tuning import commandline, journal
+from tuning import commandline, journal, yamls
 from tuning.forecast import forecast
 from tuning.holes import Hole
 from tuning.progress import Plan as Promise
@@ -32,8 +31,8 @@ from tuning.progress import summary
 from tuning.run import Life, Resources, interruptible
 from tuning.schedulers import SCHEDULERS
 from tuning.searchers import SEARCHERS
-from tuning.session import cluster, cores
-from tuning.space import ChainSpace, Plan, load
+from tuning.session import cluster, cores, quieten
+from tuning.space import Plan, load
 from tuning.store import Store, storage_folder
 from tuning.study import Lane, Study
 
@@ -52,20 +51,25 @@ def main(argv: list[str] | None = None) -> int:
 
 def search(args: Namespace) -> int:
     """Plan a study or take up an interrupted one, and run it."""
+    quieten()  # before anything imports Ray, which reads the environment then
     console = Console()
     if args.resume:
         store = Store.open(Path(args.resume).expanduser().absolute())
         manifest = store.read_json("manifest.json")
         plan = Plan.from_plain(manifest["plan"])
     else:
-        flags = {name: getattr(args, name) for name in commandline.STUDY_FLAGS}
+        given = {name: getattr(args, name) for name in commandline.STUDY_FLAGS}
         plan = load(
             args.method,
             task=args.task or "digits",
             spaces=[Path(path) for path in args.space],
             settings=args.set,
             seed=args.seed,
-            study_flags={name: value for name, value in flags.items() if value is not None},
+            study_flags={
+                name: yamls.parse(text, f"--{name} {text}")
+                for name, text in given.items()
+                if text is not None
+            },
         )
         store = Store(storage_folder(args.storage or "results") / study_name(args.name, plan))
         manifest = {}

@@ -65,10 +65,11 @@ def token_file() -> Path:
 def cluster(address: str | None) -> Iterator[dict[str, float]]:
     """A Ray to search on: a new local one, or a running one at `address`; gives its resources.
 
+    `quieten` must have been called before anything imported Ray.
+
     Raises:
         ConfigError: nothing answers at the address, or not with our token.
     """
-    quieten()
     import ray
 
     try:

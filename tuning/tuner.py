@@ -60,6 +60,9 @@ class Asker(Searcher):
     def restore(self, checkpoint_path: str) -> None:
         pass
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles all it is given; nothing reads it
+
 
 class Decider(FIFOScheduler):
     """Asks the study about each report."""
@@ -79,7 +82,7 @@ class Decider(FIFOScheduler):
         return TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune pickles its scheduler now and then; nothing reads it
+        return {}
 
 
 class Watcher(tune.Callback):

@@ -121,7 +121,9 @@ def _write(root: Path, name: str, source: Source) -> None:
     draft.mkdir()
     for key, array in arrays.items():
         _save(draft / f"{key}.npy", array)
-    if not folder.exists():
+    if folder.exists():  # written by a process that was killed before it could say so
+        shutil.rmtree(draft)
+    else:
         draft.rename(folder)
     (root / "sealed").mkdir(exist_ok=True)
     _save(root / "sealed" / f"{name}.npy", source.test_labels)

@@ -11,6 +11,7 @@ optimizer (`lr_on_reset: checkpoint`); by default ours goes on along its schedul
 every 10 steps: `every` = 10 / steps per epoch.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -83,7 +84,8 @@ class Reset(Method):
             if self.adaptive or not self.active:
                 run.keep()
         warmup, patience = round(self.warmup * run.steps), round(self.patience * run.steps)
-        if activates(done, self.improved, warmup, patience, every):
+        # without one finite validation there is nothing to return to
+        if math.isfinite(self.value) and activates(done, self.improved, warmup, patience, every):
             self.active = True
 
     def draw(self, run: Run) -> float:

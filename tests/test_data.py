@@ -322,9 +322,10 @@ def test_a_full_disk_is_told_and_leaves_no_entry(
     def full(path: Path, array: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    with monkeypatch.context() as patch, pytest.raises(ConfigError, match="No space left"):
+    with monkeypatch.context() as patch:
         patch.setattr(cache, "_save", full)
-        open_data("toy")
+        with pytest.raises(ConfigError, match="No space left"):
+            open_data("toy")
     assert len(open_data("toy").labels) == 3
 
 

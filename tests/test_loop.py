@@ -294,7 +294,9 @@ def test_the_probe_records_float16_logits_each_epoch(data: Dataset) -> None:
     loop, without = Loop(tiny(), data, probe=images), Loop(tiny(), data)
     finish(loop)
     finish(without)
-    assert [(tensor.dtype, tensor.shape) for tensor in loop.probed] == [(torch.float16, (40, 10))] * 2
+    assert [(tensor.dtype, tensor.shape) for tensor in loop.probed] == [
+        (torch.float16, (40, 10))
+    ] * 2
     assert not torch.equal(*loop.probed)
     loop.model.eval()
     with torch.no_grad():
@@ -341,7 +343,9 @@ def test_validation_is_a_plain_mean_and_runs_once_a_step(data: Dataset) -> None:
         logits = loop.forward(loop.validation)
     by_hand = torch.nn.functional.cross_entropy(logits, loop.validation_labels)
     assert score.loss == pytest.approx(float(by_hand), rel=1e-5)
-    assert score.acc == pytest.approx(float((logits.argmax(1) == loop.validation_labels).float().mean()))
+    assert score.acc == pytest.approx(
+        float((logits.argmax(1) == loop.validation_labels).float().mean())
+    )
     assert loop.validate() is score
     assert differences(state_of(loop), before) == []
 

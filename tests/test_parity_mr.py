@@ -103,7 +103,7 @@ def test_weights_over_epochs(case: str, projection: Any) -> None:
         close(eta, theirs["eta_used"][epoch])
         close(held[epoch][0], shared["Lambda"][epoch])
         close(held[epoch][1], expected[epoch])
-        assert not torch.allclose(held[epoch][1], before) == bool(theirs["sweeps"][epoch])
+        assert torch.allclose(held[epoch][1], before) != bool(theirs["sweeps"][epoch])
 
 
 def test_weights_of_their_native_float32() -> None:
@@ -131,7 +131,7 @@ def test_projections_of_random_weights(setting: int) -> None:
         close(sweep, ORACLE["proj_out"][setting, i])
         close(sweep.sum(), ORACLE["proj_out_sum"][setting, i])
         close(exact, ORACLE["proj_exact"][setting, i])
-        assert not np.allclose(sweep, given) == bool(ORACLE["proj_sweeps"][setting, i])
+        assert np.allclose(sweep, given) != bool(ORACLE["proj_sweeps"][setting, i])
 
 
 def batches(order: Any) -> list[Tensor]:

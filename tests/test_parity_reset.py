@@ -1,8 +1,8 @@
-"""Stochastic resetting against the authors' own loop, iteration by iteration (tests/oracle/README.md).
+"""Stochastic resetting against the authors' own loop, iteration by iteration.
 
 The authors validate at t = 0, L, 2L, ...; ours does when `done = run.step + 1` is a multiple of
 `every`. So the run below shows the method step t - 1 in their iteration t, and `done` is their t.
-`keep`, `back` and `target` are the training loop's own.
+`keep`, `back` and `target` are the training loop's own. The numbers: tests/oracle/README.md.
 """
 
 import math

@@ -102,7 +102,9 @@ def differences(one: Any, other: Any, path: str = "") -> list[str]:
     if isinstance(one, dict):
         if list(one) != list(other):
             return [f"{path}: {sorted(map(str, one.keys() ^ other.keys()))}"]
-        return [place for key in one for place in differences(one[key], other[key], f"{path}/{key}")]
+        return [
+            place for key in one for place in differences(one[key], other[key], f"{path}/{key}")
+        ]
     if isinstance(one, (list, tuple)):
         if len(one) != len(other):
             return [f"{path}: {len(one)} and {len(other)} long"]

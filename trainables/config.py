@@ -7,7 +7,7 @@ of its own is written as its name or as a one-key mapping: `schedule: cosine` or
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -28,6 +28,7 @@ from trainables.select import MODES
 STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 Plain = dict[str, Any]  # nested plain data, as YAML gives it
 Checked = TypeVar("Checked", bound=BaseModel)
+Made = TypeVar("Made")
 
 
 class Noise(BaseModel):
@@ -179,7 +180,7 @@ class Config(BaseModel):
 
     @property
     def plain(self) -> Plain:
-        """The nested settings this config can be parsed from again, with every default spelt out."""
+        """The nested settings this config can be parsed from again, defaults of the task too."""
         task = self.task.model_dump()
         task["model"] = self.task.model.plain
         task["optim"]["schedule"] = self.task.optim.schedule.plain
@@ -209,9 +210,13 @@ def _tuple(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
-@cache
-def schema(cls: type) -> type[BaseModel]:
+def schema(cls: Any) -> type[BaseModel]:
     """The checks of a dataclass's fields; a trailing underscore of a name is dropped."""
+    return _schema(cls)
+
+
+@cache
+def _schema(cls: Any) -> type[BaseModel]:
     hints = get_type_hints(cls, include_extras=True)
     fields: dict[str, Any] = {}
     for field in dataclasses.fields(cls):
@@ -223,10 +228,11 @@ def schema(cls: type) -> type[BaseModel]:
     return create_model(cls.__name__, __config__=STRICT, **fields)
 
 
-def build(cls: type[Any], options: Mapping[str, Any]) -> Any:
+def build(cls: Callable[..., Made], options: Mapping[str, Any]) -> Made:
     """An instance of a dataclass from checked settings."""
     checked = _check(schema(cls), options, "")
-    names = {field.name.rstrip("_"): field.name for field in dataclasses.fields(cls)}
+    fields = dataclasses.fields(cls)  # type: ignore[arg-type]  # a dataclass, seen as what it makes
+    names = {field.name.rstrip("_"): field.name for field in fields}
     return cls(**{names[key]: getattr(checked, key) for key in names})
 
 

@@ -1,8 +1,8 @@
 """The training loop: one report's worth of training at a time, resumable after any step.
 
 A report ends with an epoch, or right after a step in which a method asked to keep the state. All
-draws are functions of (seed, step, name), so that a saved state needs no generator and methods never
-shift each other's draws.
+draws are functions of (seed, step, name), so that a saved state needs no generator and methods
+never shift each other's draws.
 """
 
 import math
@@ -132,7 +132,7 @@ class Loop:
             else:
                 held = [buffer.clone() for buffer in self.model.buffers()]
                 logits = torch.cat(
-                    [self.forward(self.view(part)) for part in rows.split(self.batch)]
+                    [self.forward(self.view(part)) for part in torch.split(rows, self.batch)]
                 )
                 for buffer, before in zip(self.model.buffers(), held, strict=True):
                     buffer.copy_(before)
@@ -179,9 +179,9 @@ class Loop:
         """Train up to the next report.
 
         Returns:
-            The report: numbers by name, all finite. `epoch` counts finished steps in epochs, `score`
-            is the selected epoch's value so far, `scored` tells whether this report ends an epoch,
-            `kept` whether it ends with a kept state, `done` whether the trial is over.
+            The report: numbers by name, all finite. `epoch` counts finished steps in epochs,
+            `score` is the selected epoch's value so far, `scored` tells whether this report ends an
+            epoch, `kept` whether it ends with a kept state, `done` whether the trial is over.
         """
         began = time.perf_counter()
         self.model.train()
@@ -225,7 +225,7 @@ class Loop:
         return lr, ended, kept
 
     def target(self, state: dict[str, Any]) -> dict[str, Any]:
-        """What a reset takes out of a saved state, kept at the end of the step before its `step`."""
+        """What a reset takes out of a state that was saved right after the step it is kept at."""
         follow = self.chain.followers()
         return {
             "model": state["model"],
@@ -329,7 +329,7 @@ class Loop:
     def _evaluated(self, images: Tensor, scaled: bool = True) -> Tensor:
         """Logits in evaluation mode; leaves the model in training mode."""
         self.model.eval()
-        parts = images.split(CHUNK)
+        parts = torch.split(images, CHUNK)
         logits = [self.forward(part if scaled else self._scaled(part)) for part in parts]
         self.model.train()
         return torch.cat(logits)

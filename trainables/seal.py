@@ -27,7 +27,7 @@ def sealed(folder: Path) -> dict[str, bytes] | None:
     try:
         facts = json.loads((folder / SEAL).read_text())
         files = {name: (folder / name).read_bytes() for name in facts if Path(name).name == name}
-    except (OSError, ValueError):
+    except (OSError, ValueError, TypeError):
         return None
     whole = len(files) == len(facts) and all(
         facts[name] == [len(data), sha256(data).hexdigest()] for name, data in files.items()

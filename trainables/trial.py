@@ -52,6 +52,14 @@ class Trial(tune.Trainable):
     checkpoint_seconds: ClassVar[float] = 300.0  # between checkpoints for fault tolerance
     memory_resets: ClassVar[bool] = True  # a reset reads the state from memory while it is there
 
+    loop: Loop
+    _from: str | None  # a checkpoint to go on from, before the first step
+    _newest: Any  # what Tune last saved or restored
+    _going_back: bool  # within a reset
+    _kept_now: bool  # the newest report ends with the kept state
+    _clock: dict[str, Any]  # of the checkpoint gone on from
+    _saved: float  # time.monotonic() of the newest checkpoint
+
     def setup(self, config: dict[str, Any]) -> None:
         logging.getLogger("ray.tune.trainable.trainable").setLevel(logging.WARNING)
         self._begin(config)
@@ -135,10 +143,10 @@ class Trial(tune.Trainable):
         if self.chain is not None:
             plain["methods"] = _bound(self.chain, plain.get("methods") or {})
         about = config.get("trial") or {}
-        self._from: str | None = about.get("from")
-        self._newest: Any = None
+        self._from = about.get("from")
+        self._newest = None
         self._going_back = self._kept_now = False
-        self._clock: dict[str, Any] = {}
+        self._clock = {}
         self._saved = time.monotonic()
         torch.set_num_threads(max(1, int(self._granted("CPU", 1))))
         # Ray hides GPUs from a trial that asked for some, but not from one that asked for none

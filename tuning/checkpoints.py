@@ -1,4 +1,4 @@
-"""What a study keeps of its trials' checkpoints, and where a new life finds the newest whole one."""
+"""What a study keeps of its trials' checkpoints, and which of them a new life goes on from."""
 
 import shutil
 from pathlib import Path

@@ -1,6 +1,6 @@
 """The open hyperparameters of a space, as searchers see them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 Value = float | int | str | bool | None
@@ -70,6 +70,15 @@ def fill(holes: Sequence[Hole], ask: Callable[[Hole], Value]) -> dict[str, Value
         if isinstance(hole.domain, Choice):
             values |= fill(option_of(hole.domain, value).holes, ask)
     return values
+
+
+def walk(holes: Sequence[Hole]) -> Iterator[Hole]:
+    """Every hole, open or not, each choice before the holes of its options."""
+    for hole in holes:
+        yield hole
+        if isinstance(hole.domain, Choice):
+            for option in hole.domain.options:
+                yield from walk(option.holes)
 
 
 def option_of(choice: Choice, value: Value) -> Option:

@@ -68,7 +68,8 @@ def read_space(path: Path) -> SpaceFile:
         problem = "must be a list of points, such as - {optim: {lr: 0.1}}"
         raise ConfigError(f"{source}: start = {start}: {problem}")
     names = tuple(name for name in METHODS if name in methods)
-    points = StartList(source, names, tuple(start))
+    shipped = path.resolve().is_relative_to(SHIPPED.resolve())
+    points = StartList(source, shipped, names, tuple(start))
     return SpaceFile(source, names, leaves_of(plain, source), points)
 
 
@@ -106,7 +107,7 @@ def read_setting(text: str) -> tuple[Leaves, Plain]:
     Raises:
         ConfigError: no such key, or a value that is no YAML.
     """
-    source = f"--set {text}"
+    source = f"--set {' '.join(text.split())}"
     key, equals, value = text.partition("=")
     parts = key.strip().split(".")
     if not equals or not value.strip() or not all(parts):

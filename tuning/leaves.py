@@ -89,7 +89,7 @@ def leaves_of(node: object, source: str, place: Place = ()) -> Leaves:
         return {}  # `mr:` with nothing under it is mr with its defaults
     if not isinstance(node, Mapping):
         return {place: Leaf(node, source)}
-    if len(node) == 1 and next(iter(node)) in KINDS:
+    if place and len(node) == 1 and next(iter(node)) in KINDS:
         return {place: Leaf(_open(dict(node), source, place), source)}
     if place in PICKS:
         if len(node) != 1:

@@ -1,4 +1,4 @@
-"""One life of a study: from its folder and its plan to a finished, interrupted or timed-out search."""
+"""One life of a study: a search that finishes, is interrupted or runs out of time."""
 
 import signal
 import time

@@ -59,7 +59,7 @@ class ASHA:
     """
 
     def __init__(self, epochs: int, *, mode: str, grace: float, factor: int) -> None:
-        from ray.tune.schedulers import AsyncHyperBandScheduler
+        from ray.tune.schedulers import AsyncHyperBandScheduler  # after `session.quieten`
 
         self.inner = AsyncHyperBandScheduler(
             time_attr="epoch",
@@ -81,8 +81,11 @@ class ASHA:
             return "CONTINUE"  # trained again after a crash; the rungs know it already
         self.seen[name] = epoch
         result = {"epoch": epoch, "score": score}
+        if epoch >= self.epochs:  # on_trial_result would say STOP and forget the score
+            self.inner.on_trial_complete(NoController(), trial, result)
+            return "CONTINUE"
         decision = self.inner.on_trial_result(NoController(), trial, result)
-        return "STOP" if decision == "STOP" and epoch < self.epochs else "CONTINUE"
+        return "STOP" if decision == "STOP" else "CONTINUE"
 
     def rungs(self) -> dict[float, dict[str, float]]:
         """The scores at each rung, by milestone and trial."""

@@ -1,4 +1,4 @@
-"""The only reader of test labels: for after the choice is on disk, and every opening is recorded."""
+"""The only reader of test labels, for after a choice is on disk; every opening is recorded."""
 
 import json
 import time

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from trainables.errors import ConfigError
 from trainables.select import MODES
 from tuning import commandline, journal, yamls
 from tuning.forecast import forecast
-from tuning.holes import Hole
+from tuning.holes import walk
 from tuning.progress import Plan as Promise
 from tuning.progress import summary
 from tuning.run import Life, Resources, interruptible
@@ -104,7 +103,7 @@ def live(
     entries = list(journal.read(store.folder / "journal")) if args.resume else []
     book = journal.Journal(store.folder / "journal")
     study = make_study(plan, lambda entry, flush: book.append(entry, flush=flush))
-    holes = {hole.column: hole for chain in plan.chains for hole in all_holes(chain.holes)}
+    holes = {hole.column: hole for chain in plan.chains for hole in walk(chain.holes)}
     promise = Promise(
         name=store.folder.name,
         folder=store.folder,
@@ -185,16 +184,6 @@ def first_config(plan: Plan) -> Config:
     """A config of the plan, for what all its trials share."""
     chain = plan.chains[0]
     return Config.parse(chain.config(chain.sample))
-
-
-def all_holes(holes: Sequence[Hole]) -> list[Hole]:
-    """The holes and those that their choices open."""
-    found = []
-    for hole in holes:
-        found.append(hole)
-        for option in getattr(hole.domain, "options", ()):
-            found += all_holes(option.holes)
-    return found
 
 
 def study_name(given: str | None, plan: Plan) -> str:

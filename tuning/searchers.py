@@ -136,7 +136,7 @@ class TPE:
         starts: Sequence[dict[str, Value]],
     ) -> None:
         self.holes, self.chain, self.seed, self.starts = holes, chain, seed, starts
-        self.direction = "maximize" if mode == "max" else "minimize"
+        self.direction = optuna.study.StudyDirection["MAXIMIZE" if mode == "max" else "MINIMIZE"]
         self._renew()
 
     def suggest(self, n: int, records: Sequence[Known]) -> dict[str, Value]:

@@ -227,18 +227,17 @@ def _at(corner: Point, hole: Hole) -> Value:
     return corner.get(hole.column, _first(hole))
 
 
-def probes(holes: Sequence[Hole]) -> Iterator[Point]:
+def probes(holes: tuple[Hole, ...]) -> Iterator[Point]:
     """Values under which every hole stands at each of its ends once, the others at their first."""
     yield fill(holes, _first)
     for corner in _corners(holes, {}):
         yield fill(holes, partial(_at, corner))
 
 
-def _corners(holes: Sequence[Hole], chosen: Point) -> Iterator[Point]:
+def _corners(holes: tuple[Hole, ...], chosen: Point) -> Iterator[Point]:
     for hole in holes:
-        for value in _ends(hole):
+        for number, value in enumerate(_ends(hole)):
             now = {**chosen, hole.column: value}
             yield now
             if isinstance(hole.domain, Choice):
-                opened = next(o.holes for o in hole.domain.options if o.value is value)
-                yield from _corners(opened, now)
+                yield from _corners(hole.domain.options[number].holes, now)

@@ -11,7 +11,7 @@ from typing import Any
 from trainables.config import Config
 from trainables.errors import ConfigError, unknown
 from tuning.defaults import defaults
-from tuning.holes import Choice, Domain, Hole, Int, Value, contains, option_of
+from tuning.holes import Choice, Domain, Hole, Int, Value, contains
 from tuning.leaves import (
     PICKS,
     Leaves,
@@ -38,11 +38,13 @@ class StartList:
 
     Attributes:
         source: the file, as messages show it.
+        shipped: whether it came with the project; its points then yield to the user's holes.
         methods: the methods the file is for; its points name no other.
         points: nested values, each with an optional `when`.
     """
 
     source: str
+    shipped: bool
     methods: tuple[str, ...]
     points: tuple[Plain, ...]
 
@@ -69,12 +71,14 @@ class Starter:
         """The chain's points, in the order in which they are tried.
 
         A hole stays open in a point that does not name it if its field's default lies outside it.
+        A value outside a hole that someone laid over the point's file (a --set; a user's task over
+        a shipped space) is left out and noted: people narrow holes without rewriting start lists.
 
         Args:
             lists: where two disagree on a leaf, the earlier wins.
 
         Raises:
-            ConfigError: a point with an unknown field or a value outside its hole.
+            ConfigError: a point with an unknown field, or a value outside its hole.
         """
         named = [self._points(one) for one in lists]
         starts: list[Point] = []
@@ -83,7 +87,7 @@ class Starter:
             for points in reversed(named):
                 point |= points[number] if number < len(points) else {}
             full = self._filled(holes_of(self.leaves), point)
-            if full not in starts:
+            if full and full not in starts:
                 starts.append(full)
         return tuple(starts)
 
@@ -96,7 +100,7 @@ class Starter:
             if holds(written.get("when"), self.leaves, where):
                 point: Point = {}
                 for place, leaf in wanted.items():
-                    self._take(self.leaves, place, leaf.value, point, where)
+                    self._take(self.leaves, place, leaf.value, point, one, where)
                 points.append(point)
         return points
 
@@ -115,20 +119,35 @@ class Starter:
         except ConfigError as error:
             raise error.within(where) from None
 
-    def _take(self, leaves: Leaves, place: Place, value: Any, point: Point, where: str) -> None:
+    def _take(
+        self,
+        leaves: Leaves,
+        place: Place,
+        value: Any,
+        point: Point,
+        one: StartList,
+        where: str,
+    ) -> None:
         """Write what a point asks for one leaf into `point`, or note that it cannot be had."""
         asked = f"{where} asks {dotted(place)} {value}"
         for at, (there, source) in leaves.items():
             if not overlap(at, place):
                 continue
+            who = {"": "the default", self.task: "the task"}.get(source, source)
             if isinstance(there, Open) and at == place[: len(at)]:
                 given = value if at == place else place[len(at)]
-                point[there.hole.column] = _inside(there, given, f"{where}: {dotted(at)}")
-                if at != place:
-                    self._take(there.bodies.get(given, {}), place, value, point, where)
-                return
-            if there != value and at[len(place) : len(place) + 1] != (value,):
-                who = {"": "the default", self.task: "the task"}.get(source, source)
+                found = fitted(there.hole.domain, given)
+                if found:
+                    point[there.hole.column] = found[0]
+                    if at != place:
+                        body = there.bodies.get(given, {})
+                        self._take(body, place, value, point, one, where)
+                elif source == one.source or (source == self.task and not one.shipped):
+                    problem = f"is outside its hole, {there} (widen the hole or change the point)"
+                    raise ConfigError(f"{where}: {dotted(at)} = {given}: {problem}")
+                else:
+                    self.notes.append(f"{asked}; {who} allows {there}")
+            elif there != value and at[len(place) : len(place) + 1] != (value,):
                 held = f"{there}" if at == place else f"{dotted(at)} {there}"
                 self.notes.append(f"{asked}; {who} fixes {held}")
             return
@@ -144,7 +163,8 @@ class Starter:
             for value in given or fitted(hole.domain, known.get(hole.column)):
                 full[hole.column] = value
                 if isinstance(hole.domain, Choice):
-                    full |= self._filled(option_of(hole.domain, value).holes, point)
+                    opened = next(o.holes for o in hole.domain.options if same(o.value, value))
+                    full |= self._filled(opened, point)
         return full
 
 
@@ -184,12 +204,3 @@ def fitted(domain: Domain, value: object) -> list[Value]:
     if not isinstance(value, int | float) or not contains(domain, value):
         return []
     return [value if isinstance(domain, Int) else float(value)]
-
-
-def _inside(there: Open, value: object, where: str) -> Value:
-    found = fitted(there.hole.domain, value)
-    if not found:
-        raise ConfigError(
-            f"{where} = {value}: is outside its hole, {there} (widen the hole or change the point)"
-        )
-    return found[0]

@@ -141,9 +141,10 @@ class Study:
         known = self.chains[lane.chain]
         n = len(known)
         params = lane.searcher.suggest(n, known)
+        name = f"{lane.chain}-{n:04d}"
         entry = {
             "kind": "suggest",
-            "trial": f"{lane.chain}-{n:04d}",
+            "trial": name,
             "chain": lane.chain,
             "n": n,
             "params": params,
@@ -153,7 +154,7 @@ class Study:
             "open": [record.n for record in known if record.status not in ENDED],
         }
         self._note(entry, flush=True)
-        return self.records[entry["trial"]]
+        return self.records[name]
 
     def report(self, name: str, report: Mapping[str, Any]) -> Decision:
         """Take in a report; decide whether its trial goes on."""

@@ -1,7 +1,8 @@
 """Thin adapters between Tune's hooks and a `Study`, which decides everything.
 
 Tune calls its scheduler, then its callbacks, before it saves a checkpoint: so a report is in the
-journal before the checkpoint it asks for exists. A trial that ends itself is seen by callbacks only.
+journal before the checkpoint it asks for exists. A trial that ends itself is seen by callbacks
+only.
 """
 
 from collections.abc import Callable
@@ -79,7 +80,7 @@ class Decider(FIFOScheduler):
         report = report_of(result)
         self.told[name_of(trial)] = report["report"]
         stop = self.study.report(name_of(trial), report) == "STOP"
-        return TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
+        return str(TrialScheduler.STOP if stop else TrialScheduler.CONTINUE)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}

@@ -2,7 +2,7 @@
 
     <home>/data/digits.json          names the address, the classes and the statistics
     <home>/data/<address>/*.npy      images, labels, test_images
-    <home>/sealed/digits.npy         the test labels: in no address and no hash, read by tuning.sealed
+    <home>/sealed/digits.npy         test labels: in no address and no hash, read by tuning.sealed
 
 `<home>` is $NOISETUNE_HOME, else `noisetune` in the user's cache folder. A folder appears by one
 rename, after everything in it is on disk, under a lock: a kill while writing leaves nothing that
@@ -101,11 +101,11 @@ def _whole(about: Path) -> bool:
         facts: dict[str, Any] = json.loads(about.read_text())
     except (FileNotFoundError, json.JSONDecodeError):
         return False
-    return facts["format"] == FORMAT and (about.parent / facts["address"]).is_dir()
+    return bool(facts["format"] == FORMAT) and (about.parent / facts["address"]).is_dir()
 
 
 def _write(root: Path, name: str, source: Source) -> None:
-    arrays = {
+    arrays: dict[str, npt.NDArray[Any]] = {
         "images": source.images,
         "labels": source.labels,
         "test_images": source.test_images,

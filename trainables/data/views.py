@@ -19,9 +19,7 @@ def shifted(images: Tensor, pixels: int, generator: torch.Generator) -> Tensor:
     if pixels == 0:
         return images.clone()
     count, _, height, width = images.shape
-    moves = torch.randint(
-        2 * pixels + 1, (2, count, 1), generator=generator, device=images.device
-    )
+    moves = torch.randint(2 * pixels + 1, (2, count, 1), generator=generator, device=images.device)
     rows = (moves[0] + torch.arange(height, device=images.device))[:, :, None]
     columns = (moves[1] + torch.arange(width, device=images.device))[:, None, :]
     wide = width + 2 * pixels

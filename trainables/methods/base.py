@@ -27,8 +27,12 @@ class Run(Protocol):
     epochs: int
     steps: int  # of the whole training
     steps_per_epoch: int
-    epoch: int  # index from 0 of the running one
     step: int  # index from 0 of the running one
+
+    @property
+    def epoch(self) -> int:
+        """Index from 0 of the running epoch."""
+        ...
 
     def stream(self, name: str, device: str = "cpu") -> torch.Generator:
         """A generator seeded by (trial seed, step, name); the same object within one step."""

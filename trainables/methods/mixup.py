@@ -40,7 +40,9 @@ def mixed(batch: Batch, coefficient: float, partner: Tensor) -> Batch:
 class Mixup(Method):
     """Blend each batch with a permutation of itself. Costs next to nothing."""
 
-    alpha: NonNegative = 1.0  # of Beta(alpha, alpha); the authors' CIFAR-10 setting; 0 mixes nothing
+    alpha: NonNegative = (
+        1.0  # of Beta(alpha, alpha); the authors' CIFAR-10 setting; 0 mixes nothing
+    )
     null: ClassVar = {"alpha": 0.0}
 
     def batch(self, batch: Batch, run: Run) -> Batch:

@@ -9,7 +9,8 @@ Source: Bar, Koren, Giryes, "Multiplicative Reweighting for Robust Neural Networ
 arXiv 2102.12192, algorithms 1 and 2. The authors' code measures l_i in train mode on augmented
 images (`losses: train`), which moves batch-norm statistics while it measures; here nothing moves,
 and the default measures in evaluation mode. Their projection is one sweep that can lose mass
-(`projection: one-sweep`); the default is exact. A changed eta reweighs the whole history, as theirs.
+(`projection: one-sweep`); the default is exact. A changed eta reweighs the whole history, as in
+their code.
 """
 
 import math

@@ -9,7 +9,7 @@ from trainables.bounds import Below1
 
 @dataclass(frozen=True)
 class CNN:
-    """Three 3 x 3 convolutions with batch norm (16, 32, 32 channels), one pooling, one hidden layer.
+    """Three 3 x 3 convolutions with batch norm (16, 32, 32 channels), a pooling, a hidden layer.
 
     39,242 parameters for one channel of 8 x 8 and ten classes.
     """

@@ -1,0 +1,182 @@
+"""How much of a hand-written loop's speed a `Trial` keeps, reports included.
+
+    python -m benchmarks.throughput              all cases, one thread, on the GPU when there is one
+    python -m benchmarks.throughput --json       the last line machine-readable
+
+Both train the same network on the same data, in turns within one process: the same number of
+draws of the same kind (one permutation an epoch, one move per image and batch), the same moves,
+scaling and normalisation, fused SGD on a cosine, training loss and accuracy summed on the device,
+validation loss and accuracy after each epoch. The bare loop has what a person would write: labels
+in place of soft targets, one generator in place of named streams, nothing kept, nothing reported.
+Building model and data is timed on neither side and no checkpoint is taken.
+"""
+
+import argparse
+import copy
+import json
+import math
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy, pad
+
+from benchmarks.machine import machine, spread
+from trainables.config import Config
+from trainables.data.sources import SOURCES, Source
+from trainables.loop import Loop
+from trainables.trial import Trial
+
+CASES: dict[str, dict[str, Any]] = {
+    "digits cnn 32": {"data": "digits", "model": "cnn", "augment": False, "batch": 32},
+    "digits cnn 32 augmented": {"data": "digits", "model": "cnn", "augment": True, "batch": 32},
+    "random28 lenet 32": {"data": "random28", "model": "lenet", "augment": True, "batch": 32},
+    "random28 lenet 128": {"data": "random28", "model": "lenet", "augment": True, "batch": 128},
+}
+
+
+def random28() -> Source:
+    """6,000 random grey images of 28 x 28, ten classes."""
+    draws = np.random.default_rng(0)
+    images = draws.integers(0, 256, (6000, 1, 28, 28), dtype=np.uint8)
+    labels = draws.integers(0, 10, 6000)
+    classes = tuple("0123456789")
+    return Source(images, labels, images[:100], labels[:100], classes, shift=2)
+
+
+# The bare loop: from here to the next line of dashes, at most 60 lines.
+# --------------------------------------------------------------------------------------------------
+
+
+def moved(images: Tensor, pixels: int, generator: torch.Generator) -> Tensor:
+    count, channels, height, width = images.shape
+    moves = torch.randint(2 * pixels + 1, (2, count, 1), generator=generator, device=images.device)
+    rows = (moves[0] + torch.arange(height, device=images.device))[:, :, None]
+    columns = (moves[1] + torch.arange(width, device=images.device))[:, None, :]
+    where = (rows * (width + 2 * pixels) + columns).flatten(1)[:, None].expand(-1, channels, -1)
+    return pad(images, (pixels,) * 4).flatten(2).gather(2, where).view_as(images)
+
+
+def bare(model: torch.nn.Module, data: Loop, epochs: int, lr: float) -> list[list[float]]:
+    """Train; gives loss and accuracy on training and validation split after each epoch."""
+    images, labels, mean, std = data.images, data.labels, data.mean, data.std
+    val_images, val_labels = data.validation, data.validation_labels
+    order = torch.Generator().manual_seed(1)
+    moves = torch.Generator(images.device).manual_seed(2)
+    sgd = torch.optim.SGD(
+        model.parameters(), lr=lr, momentum=0.9, weight_decay=5e-4, fused=True
+    )
+    size, batch, step = len(labels), data.batch, 0
+    steps = epochs * -(-size // batch)
+    sums = torch.zeros(2, device=images.device)
+    history = []
+    for _ in range(epochs):
+        model.train()
+        sums.zero_()
+        for index in torch.randperm(size, generator=order).to(images.device).split(batch):
+            x, y = images[index], labels[index]
+            if data.shift:
+                x = moved(x, data.shift, moves)
+            for group in sgd.param_groups:
+                group["lr"] = lr * (1 + math.cos(math.pi * step / steps)) / 2
+            logits = model((x.float() / 255 - mean) / std)
+            loss = cross_entropy(logits, y)
+            sgd.zero_grad()
+            loss.backward()
+            sgd.step()
+            with torch.no_grad():
+                sums[0] += loss * len(y)
+                sums[1] += (logits.argmax(1) == y).sum()
+            step += 1
+        model.eval()
+        with torch.no_grad():
+            logits = torch.cat([model((part - mean) / std) for part in val_images.split(2048)])
+            loss = cross_entropy(logits, val_labels)
+            hits = (logits.argmax(1) == val_labels).float().mean()
+        history.append([*(sums / size).tolist(), loss.item(), hits.item()])
+    return history
+
+
+# --------------------------------------------------------------------------------------------------
+
+
+def timed(run: Callable[[], Any], device: torch.device) -> tuple[float, Any]:
+    """Seconds that a call takes, and what it gives."""
+    began = time.perf_counter()
+    result = run()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - began, result
+
+
+def drive(trial: Trial) -> list[dict[str, Any]]:
+    """Train a trial to its end through Tune's `train()`; gives its results."""
+    results = [trial.train()]
+    while not results[-1]["done"]:
+        results.append(trial.train())
+    return results
+
+
+def compare(case: dict[str, Any], turns: int, epochs: int) -> dict[str, Any]:
+    """Run a case in turns, the first one unmeasured.
+
+    Returns:
+        Seconds an epoch of each turn for the bare loop and for the trial, the ratio of the trial's
+        speed to the bare loop's per turn, and the final validation loss of both.
+    """
+    optim = {"lr": 0.05, "batch": case["batch"]}
+    config = {key: case[key] for key in ("data", "model", "augment")}
+    config |= {"epochs": epochs, "optim": optim}
+    found: dict[str, Any] = {"bare": [], "trial": [], "ratio": []}
+    for turn in range(turns + 1):
+        trial = Trial(copy.deepcopy(config))
+        data = Loop(Config.parse(config), device=trial.loop.device)
+        device = data.device
+        runs = {"bare": lambda: bare(data.model, data, epochs, 0.05), "trial": lambda: drive(trial)}
+        seconds, last = {}, {}
+        for name in sorted(runs, reverse=bool(turn % 2)):  # each goes first every other turn
+            seconds[name], last[name] = timed(runs[name], device)
+        trial.stop()
+        if turn:
+            for name in runs:
+                found[name].append(seconds[name] / epochs)
+            found["ratio"].append(seconds["bare"] / seconds["trial"])
+    found["val/loss"] = {"bare": last["bare"][-1][2], "trial": last["trial"][-1]["val/loss"]}
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--turns", type=int, default=9, help="measured turns of each case")
+    parser.add_argument("--json", action="store_true", help="make the last line machine-readable")
+    args = parser.parse_args()
+    SOURCES["random28"] = random28
+    torch.set_num_threads(1)
+    print(machine())
+    print(f"turns n={args.turns}; median (min - max)")
+    print("| case | bare, ms/epoch | Trial, ms/epoch | speed kept | val/loss bare, Trial |")
+    print("|---|---|---|---|---|")
+    results = {}
+    with tempfile.TemporaryDirectory() as home:
+        os.environ["NOISETUNE_HOME"] = home
+        for name, case in CASES.items():
+            found = compare(case, args.turns, epochs=12 if case["data"] == "digits" else 3)
+            times = (spread([1e3 * x for x in found[key]], ".1f") for key in ("bare", "trial"))
+            losses = ", ".join(f"{loss:.3f}" for loss in found["val/loss"].values())
+            print("|", name, "|", *times, sep=" ", end=" | ")
+            print(spread(found["ratio"], ".3f"), "|", losses, "|", flush=True)
+            results[name] = found
+    low = min(statistics.median(found["ratio"]) for found in results.values())
+    print(f"lowest median: {low:.3f} of the bare loop's speed (wanted: at least 0.95)")
+    if args.json:
+        print(json.dumps(results))
+
+
+if __name__ == "__main__":
+    main()

@@ -10,6 +10,9 @@ class ConfigError(ValueError):
     puts it in front with `within`.
     """
 
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))  # a quoted value may hold line breaks
+
     def within(self, place: str) -> "ConfigError":
         """The same error, told from the file or flag it was found in."""
         return ConfigError(f"{place}: {self}")

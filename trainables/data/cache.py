@@ -25,6 +25,7 @@ from trainables.data.sources import SOURCES, Source
 from trainables.errors import ConfigError
 
 FORMAT = 1  # of the files below; another number, another cache entry
+ARRAYS = ("images", "labels", "test_images")
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,7 @@ def open_data(name: str) -> Cached:
     facts = json.loads(about.read_text())
     folder = root / "data" / facts["address"]
     images, labels, test_images = (
-        np.load(folder / f"{array}.npy", mmap_mode="r")
-        for array in ("images", "labels", "test_images")
+        np.load(folder / f"{array}.npy", mmap_mode="r") for array in ARRAYS
     )
     return Cached(
         images=images,
@@ -101,7 +101,9 @@ def _whole(about: Path) -> bool:
         facts: dict[str, Any] = json.loads(about.read_text())
     except (FileNotFoundError, json.JSONDecodeError):
         return False
-    return bool(facts["format"] == FORMAT) and (about.parent / facts["address"]).is_dir()
+    folder = about.parent / facts["address"]
+    there = all((folder / f"{array}.npy").is_file() for array in ARRAYS)
+    return bool(facts["format"] == FORMAT) and there
 
 
 def _write(root: Path, name: str, source: Source) -> None:
@@ -121,10 +123,8 @@ def _write(root: Path, name: str, source: Source) -> None:
     draft.mkdir()
     for key, array in arrays.items():
         _save(draft / f"{key}.npy", array)
-    if folder.exists():  # written by a process that was killed before it could say so
-        shutil.rmtree(draft)
-    else:
-        draft.rename(folder)
+    shutil.rmtree(folder, ignore_errors=True)  # nothing vouches for what is in it
+    draft.rename(folder)
     (root / "sealed").mkdir(exist_ok=True)
     _save(root / "sealed" / f"{name}.npy", source.test_labels)
     grey = source.images.astype(np.float64) / 255

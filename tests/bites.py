@@ -27,7 +27,7 @@ LIVE: dict[str, dict[str, Any]] = {
     "smooth": {"rate": 0.2},
     "mixup": {"alpha": 0.5},
     "random-weights": {},
-    "reset": {"r": 0.5, "every": 0.2, "patience": 0.15},
+    "reset": {"r": 0.5, "every": 0.2, "patience": 0.15, "lr_on_reset": "checkpoint"},
 }
 BITES: dict[str, dict[str, Bite]] = {
     "mr": {
@@ -48,7 +48,7 @@ BITES: dict[str, dict[str, Bite]] = {
         "warmup": Bite(0.9),
         "adaptive": Bite(False),
         "opt_reset": Bite(False),
-        "lr_on_reset": Bite("checkpoint"),
+        "lr_on_reset": Bite("continue"),
         "restore_rows": Bite(False, others={"follower": {}}),
         "best": Bite("acc"),
         "every": Bite(0.4),

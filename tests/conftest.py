@@ -1,6 +1,10 @@
 """What every test shares: a data cache of its own, one thread, and a toy method."""
 
+import os
+import shutil
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -41,3 +45,15 @@ def follower(monkeypatch: pytest.MonkeyPatch) -> type[Method]:
     monkeypatch.setitem(METHODS, "follower", Follower)
     monkeypatch.setitem(METHODS, name, method)
     return Follower
+
+
+@pytest.fixture(scope="session")
+def ray_env(_alone: None) -> Iterator[dict[str, str]]:
+    """The environment of a child process that starts a Ray: nothing of the user's, one thread."""
+    short = tempfile.mkdtemp(prefix="nt", dir="/tmp")  # a socket's path holds 107 bytes
+    own = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    root = str(Path(__file__).parents[1])
+    path = os.pathsep.join(filter(None, (root, own.get("PYTHONPATH"))))
+    own |= {"RAY_TMPDIR": short, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
+    yield own  # NOISETUNE_HOME is set by _alone
+    shutil.rmtree(short, ignore_errors=True)

@@ -63,12 +63,27 @@ def moved(name: str, key: str, bite: Bite) -> tuple[Config, Config]:
 # Resume
 
 
+def noted(loop: Loop) -> list[Any]:
+    """Learning rate and running sums of each step: a reset may heal what a resume got wrong."""
+    steps: list[Any] = []
+    advance = loop.advance
+
+    def note() -> Any:
+        told = advance()
+        steps.append((told, loop.sums.clone()))
+        return told
+
+    loop.advance = note
+    return steps
+
+
 @pytest.mark.parametrize("cut", [10, 13], ids=["epoch-end", "inside"])
 @pytest.mark.parametrize("chain", [*CHAINS, "follower+reset"])
 @pytest.mark.usefixtures("follower")
 def test_resume_goes_on_bit_for_bit(chain: str, cut: int, data: Dataset) -> None:
     config = tiny(live(chain))
     undisturbed = Loop(config, data)
+    steps = noted(undisturbed)
     reports = [untimed(report) for report in finish(undisturbed)]
 
     first = Loop(config, data)
@@ -78,8 +93,10 @@ def test_resume_goes_on_bit_for_bit(chain: str, cut: int, data: Dataset) -> None
     finish(first)  # what was saved is a copy: training on must not reach it
     second = Loop(config, data)
     second.load_state_dict(state, kept)
+    later = noted(second)
     rest = [untimed(report) for report in finish(second)]
 
+    assert differences(later, steps[cut:]) == []
     assert rest == [report for report in reports if report["step"] > cut]
     assert differences(state_of(second), state_of(undisturbed)) == []
 
@@ -152,6 +169,41 @@ def test_quiet_methods_leave_batches_and_views_alone(chain: str, data: Dataset) 
         finish(loop)
     assert len(seen[0]) == 20
     assert differences(*seen) == []
+
+
+class Listening:
+    """A run that notes from which streams a method's hooks draw, but not what the run draws."""
+
+    def __init__(self, run: Loop) -> None:
+        self.run = run
+        self.names: set[str] = set()
+
+    def __getattr__(self, key: str) -> Any:
+        return getattr(self.run, key)
+
+    def stream(self, name: str, device: str = "cpu") -> torch.Generator:
+        self.names.add(name)
+        return self.run.stream(name, device)
+
+
+def test_no_two_draw_from_one_stream(data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: dict[str, set[str]] = {}
+    for name in METHODS:
+        loop = Loop(tiny({name: LIVE[name]}), data)
+        listening = Listening(loop)
+        for hook in ("batch", "step", "epoch"):
+            method = getattr(loop.chain.methods[name], hook)
+
+            def heard(*given: Any, method: Any = method, run: Listening = listening) -> Any:
+                return method(*given[:-1], run)
+
+            monkeypatch.setattr(loop.chain.methods[name], hook, heard)
+        finish(loop)
+        drawn[name] = listening.names
+    drawn["the loop"] = {"view", "layers", "order", "model"}
+    together = [name for names in drawn.values() for name in names]
+    assert len(together) > 4
+    assert len(together) == len(set(together)), drawn
 
 
 # Bite
@@ -279,7 +331,7 @@ def test_a_reused_actor_trains_like_a_fresh_one(name: str, failing: bool) -> Non
     again = plain({name: LIVE[name]}, optim={"batch": 256, "lr": 0.02}, seed=1)
 
     used = Trial(config=a)
-    all_of(used)
+    used.step()
     if failing:
         with pytest.raises(ConfigError, match="unknown field"):
             used.reset(plain({name: {"nonsense": 1}}))

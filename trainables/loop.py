@@ -87,7 +87,8 @@ class Loop:
         self.step = 0
         self.seconds = 0.0
         self.diverged = False
-        self.sums = torch.zeros(3, device=self.device)  # of the running epoch: nats, hits, rows
+        self.sums = torch.zeros(2, device=self.device)  # of the running epoch: nats, hits
+        self._nats, self._hits = self.sums.unbind()  # views
         self.selection = Selection(config.select, config.mode)
         self.latest = self.worst  # the metric at the last epoch's end
         self.selected: dict[str, Tensor] | None = None
@@ -292,9 +293,8 @@ class Loop:
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         with torch.no_grad():
-            rows = len(batch.label)
-            hits = (logits.argmax(-1) == batch.label).sum()
-            self.sums += torch.stack((loss * rows, hits, self.sums.new_tensor(float(rows))))
+            self._nats.add_(loss, alpha=len(batch.label))
+            self._hits.add_((logits.argmax(-1) == batch.label).sum())
 
     def _next_index(self) -> Tensor:
         epoch, position = divmod(self.step, self.steps_per_epoch)
@@ -319,7 +319,9 @@ class Loop:
         return score
 
     def _metrics(self, ended: Score | None) -> dict[str, float]:
-        nats, hits, rows = self.sums.tolist()
+        nats, hits = self.sums.tolist()
+        steps = (self.step - 1) % self.steps_per_epoch + 1
+        rows = min(steps * self.batch, self.size)  # seen in this epoch
         metrics = {"train/loss": nats / rows, "train/acc": hits / rows, **self.chain.metrics()}
         if ended:
             metrics |= {"val/loss": ended.loss, "val/acc": ended.acc}

@@ -81,16 +81,21 @@ def walk(holes: Sequence[Hole]) -> Iterator[Hole]:
                 yield from walk(option.holes)
 
 
-def option_of(choice: Choice, value: Value) -> Option:
-    """The option of a value; 1, 1.0 and True are three different ones.
+def position(choice: Choice, value: Value) -> int:
+    """Where the option of a value stands; 1, 1.0 and True are three different ones.
 
     Raises:
         ValueError: the choice has no such option.
     """
-    for option in choice.options:
+    for number, option in enumerate(choice.options):
         if type(option.value) is type(value) and option.value == value:
-            return option
+            return number
     raise ValueError(f"{value!r} is no option")
+
+
+def option_of(choice: Choice, value: Value) -> Option:
+    """The option of a value; ValueError where there is none."""
+    return choice.options[position(choice, value)]
 
 
 def contains(domain: Domain, value: Value) -> bool:

@@ -25,7 +25,7 @@ class Journal:
     """
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         numbers = [int(path.stem) for path in _segments(folder)]
         path = folder / f"{max(numbers, default=0) + 1:06d}.jsonl"
         self._file = path.open("x", encoding="utf-8")
@@ -44,8 +44,10 @@ class Journal:
         self._flushed = time.monotonic()
 
     def close(self) -> None:
-        self.flush()
-        self._file.close()
+        """Flush and end the segment; a second call does nothing."""
+        if not self._file.closed:
+            self.flush()
+            self._file.close()
 
     _flushed = float("-inf")
 
@@ -58,24 +60,35 @@ def read(folder: Path) -> Iterator[dict[str, Any]]:
     """
     for path in _segments(folder):
         try:
-            lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+            lines = path.read_bytes().split(b"\n")
         except OSError as error:
             raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
         whole = lines[:-1]  # what follows the last newline was cut short
         for number, line in enumerate(whole, start=1):
-            try:
-                entry = json.loads(line)
-                assert isinstance(entry, dict)
-            except (ValueError, AssertionError):
+            entry = _entry(line)
+            if entry is None:
                 if number == len(whole):
                     break
-                raise ConfigError(f"{path}:{number}: is damaged (restore it from a copy)") from None
+                raise ConfigError(f"{path}:{number}: is damaged (restore it from a copy)")
             if number == 1:
                 if entry.get("version") != VERSION:
                     told = f"version {entry.get('version')}, this program reads {VERSION}"
                     raise ConfigError(f"{path}:1: {told} (use the noisetune that wrote it)")
                 continue
             yield entry
+
+
+def _entry(line: bytes) -> dict[str, Any] | None:
+    """The entry of a line; None for a damaged one."""
+    try:
+        entry = json.loads(line, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return None
+    return entry if isinstance(entry, dict) else None
+
+
+def _refuse(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
 
 
 def _segments(folder: Path) -> list[Path]:

@@ -199,7 +199,7 @@ class Life:
         )
 
     def on_tick(self) -> None:
-        if self.progress.due:
+        if self.progress.due and self.began is not None:
             self.progress.update(self.view())
         if time.monotonic() - self.written >= TABLE_SECONDS:
             self.tables()

@@ -70,7 +70,7 @@ class ASHA:
             reduction_factor=factor,
             brackets=1,
         )
-        self.epochs = epochs
+        self.epochs, self.sign = epochs, 1.0 if mode == "max" else -1.0
         self.seen: dict[str, float] = {}  # the last epoch each trial was asked about
 
     def decide(self, name: str, epoch: float, score: float) -> Decision:
@@ -89,9 +89,10 @@ class ASHA:
 
     def rungs(self) -> dict[float, dict[str, float]]:
         """The scores at each rung, by milestone and trial."""
+        # Ray holds scores negated where less is better
         (bracket,) = self.inner._brackets
         return {
-            float(milestone): {trial: float(score) for trial, score in scores.items()}
+            float(milestone): {trial: self.sign * float(score) for trial, score in scores.items()}
             for milestone, scores in bracket._rungs
         }
 

@@ -131,6 +131,7 @@ def live(
         for note in plan.notes:
             console.print(f"note: {note}", soft_wrap=True, highlight=False)
         if study.count("done", "stopped", "failed") < study.trials and not interrupt.raised:
+            console.print("starting Ray; the first trial reports in 10 to 20 s", style="dim")
             with cluster(args.address) as found:
                 life.run(local or cluster_resources(args, found))
         else:

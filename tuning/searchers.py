@@ -7,20 +7,16 @@ the same suggestions again.
 import math
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.trial import TrialState
 
 from trainables.rng import seed_of
-from tuning.holes import Choice, Hole, Int, Log, Value, fill
+from tuning.holes import Choice, Hole, Int, Log, Value, fill, position, walk
 
 RANDOM_FIRST = 10  # suggestions before TPE begins to model, start points among them
 
@@ -95,10 +91,7 @@ def _at(hole: Hole, u: float) -> Value:
 
 
 class Facts(optuna.storages.InMemoryStorage):
-    """Holds what was tried and what came of it, and nothing that samplers scribble beside it.
-
-    Floats are cut to ten digits, below which processors differ.
-    """
+    """Holds what was tried and what came of it, and nothing that samplers scribble beside it."""
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         pass
@@ -115,8 +108,17 @@ class Facts(optuna.storages.InMemoryStorage):
     ) -> None:
         value = param_value_internal
         if isinstance(distribution, FloatDistribution):
-            value = min(max(float(f"{value:.9e}"), distribution.low), distribution.high)
+            value = _cut(value, distribution.low, distribution.high)
         super().set_trial_param(trial_id, param_name, value, distribution)
+
+
+@dataclass
+class Held:
+    """A trial of the live study: its values, its handle, the status and score told of it."""
+
+    params: dict[str, Value]
+    trial: optuna.Trial
+    told: tuple[str, float | None] | None = None
 
 
 class TPE:
@@ -160,90 +162,77 @@ class TPE:
     def _renew(self) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.study = optuna.create_study(storage=Facts(), direction=self.direction)
-        self.asked: list[dict[str, Value]] = []
-        self.told: dict[int, tuple[str, float | None]] = {}
+        self.held: list[Held] = []
 
     def _sync(self, records: Sequence[Known]) -> None:
         """Make the study hold exactly these records."""
-        ended = ("done", "stopped", "failed")
-        changed = any(
-            number >= len(records) or (records[number].status, records[number].score) != outcome
-            for number, outcome in self.told.items()
+        grown = len(self.held) <= len(records) and all(
+            held.params == record.params and held.told in (None, (record.status, record.score))
+            for held, record in zip(self.held, records, strict=False)
         )
-        if changed or self.asked != [record.params for record in records[: len(self.asked)]]:
+        if not grown:
             self._renew()
         self.study.sampler = optuna.samplers.RandomSampler(seed=0)  # every value is given
         for number, record in enumerate(records):
-            if number == len(self.asked):
+            if number == len(self.held):
                 self._ask(record.params)
-            if record.status in ended and number not in self.told:
-                self._tell(number, record)
-                self.told[number] = (record.status, record.score)
+            held = self.held[number]
+            if held.told is None and record.status in ("done", "stopped", "failed"):
+                self._tell(held.trial, record)
+                held.told = (record.status, record.score)
 
     def _ask(self, given: dict[str, Value]) -> dict[str, Value]:
         """One more trial of the study, with the given values where there are any."""
-        internal = {
-            hole.column: _index(hole, given[hole.column])
-            for hole in _open(self.holes, given)
-            if hole.column in given
-        }
-        if internal:
-            self.study.enqueue_trial(internal)
+        self.study.enqueue_trial(
+            {
+                hole.column: _index(hole, given[hole.column])
+                for hole in walk(self.holes)
+                if hole.column in given
+            }
+        )
         trial = self.study.ask()
 
         def suggest(hole: Hole) -> Value:
-            value = trial._suggest(hole.column, _distribution(hole))
-            if isinstance(hole.domain, Choice):
-                return hole.domain.options[int(value)].value
-            stored = trial.storage.get_trial(trial._trial_id).params[hole.column]
-            return int(stored) if isinstance(hole.domain, Int) else float(stored)
+            value = _suggested(trial, hole)
+            return given.get(hole.column, value)  # to the last digit, which the study cuts
 
-        values = fill(self.holes, suggest)
-        self.asked.append(values)
-        return values
+        params = fill(self.holes, suggest)
+        self.held.append(Held(params, trial))
+        return params
 
-    def _tell(self, number: int, record: Known) -> None:
-        trial_id = self.study._storage.get_trial_id_from_study_id_trial_number(
-            self.study._study_id, number
-        )
+    def _tell(self, trial: optuna.Trial, record: Known) -> None:
         if record.status == "done" and record.score is not None:
-            self.study.tell(number, record.score)
+            self.study.tell(trial, record.score)
             return
         if record.status == "stopped":
             for epoch, score in record.curve:
-                self.study._storage.set_trial_intermediate_value(trial_id, int(epoch), score)
+                trial.report(score, int(epoch))
         # FAIL would teach TPE nothing: a region that always fails would be asked for again
-        self.study._storage.set_trial_state_values(trial_id, TrialState.PRUNED)
+        self.study.tell(trial, state=TrialState.PRUNED)
 
 
-def _open(holes: Sequence[Hole], given: dict[str, Value]) -> list[Hole]:
-    """The holes that the given choices open, as far as they are given."""
-    found = []
-    for hole in holes:
-        found.append(hole)
-        if isinstance(hole.domain, Choice) and hole.column in given:
-            index = _index(hole, given[hole.column])
-            found += _open(hole.domain.options[int(index)].holes, given)
-    return found
-
-
-def _index(hole: Hole, value: Value) -> Any:
-    """A value as Optuna holds it: a choice by its position, since True would become 1."""
-    if not isinstance(hole.domain, Choice):
-        return value
-    for index, option in enumerate(hole.domain.options):
-        if type(option.value) is type(value) and option.value == value:
-            return index
-    raise ValueError(f"{hole.column} = {value!r} is no option")
-
-
-def _distribution(hole: Hole) -> BaseDistribution:
+def _suggested(trial: optuna.Trial, hole: Hole) -> Value:
+    """The study's value of a hole; a choice is stored by its position, where True is not 1."""
     domain = hole.domain
     if isinstance(domain, Choice):
-        return CategoricalDistribution(list(range(len(domain.options))))
+        position = trial.suggest_categorical(hole.column, list(range(len(domain.options))))
+        return domain.options[position].value
     if isinstance(domain, Int):
-        return IntDistribution(domain.low, domain.high)
-    return FloatDistribution(domain.low, domain.high, log=isinstance(domain, Log))
+        return trial.suggest_int(hole.column, domain.low, domain.high)
+    value = trial.suggest_float(hole.column, domain.low, domain.high, log=isinstance(domain, Log))
+    return _cut(value, domain.low, domain.high)
+
+
+def _index(hole: Hole, value: Value) -> Value:
+    """A value as the study stores it."""
+    if not isinstance(hole.domain, Choice):
+        return value
+    return position(hole.domain, value)
+
+
+def _cut(value: float, low: float, high: float) -> float:
+    """Ten digits of a value, within its hole; below that, processors differ."""
+    return min(max(float(f"{value:.9e}"), low), high)
 
 
 SEARCHERS: dict[str, type[Random] | type[TPE]] = {"tpe": TPE, "random": Random}

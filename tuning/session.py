@@ -6,6 +6,8 @@ others from running code through them.
 
 import os
 import secrets
+import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +30,8 @@ QUIET = {
 }
 STORE_BYTES = 200_000_000  # nothing large travels through Ray's object store
 
+CONNECT_SECONDS = 10.0  # to the head of a running cluster
+
 
 def quieten() -> None:
     """Set the environment that Ray reads; what the user has set stays."""
@@ -43,16 +47,16 @@ def token_file() -> Path:
     path = home() / "ray_token"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".ray_token.{os.getpid()}")
         if not path.exists():
-            with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            number, draft = tempfile.mkstemp(prefix=".ray_token.", dir=path.parent)  # 0600
+            with open(number, "w") as file:
                 file.write(secrets.token_hex(32))
             try:
                 os.link(draft, path)  # whoever comes second uses the first one's
             except FileExistsError:
                 pass
             finally:
-                draft.unlink()
+                os.unlink(draft)
         path.chmod(0o600)
     except OSError as error:
         raise ConfigError(
@@ -83,8 +87,9 @@ def cluster(address: str | None) -> Iterator[dict[str, float]]:
                 object_store_memory=STORE_BYTES,
             )
         else:
-            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-    except (ConnectionError, ValueError, RuntimeError) as error:
+            os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")  # ours says it in one line
+            ray.init(address=answering(address), log_to_driver=False, logging_level="ERROR")
+    except (OSError, ValueError, RuntimeError) as error:
         if address is None:
             raise
         reason = str(error).strip().splitlines()[0]
@@ -96,6 +101,23 @@ def cluster(address: str | None) -> Iterator[dict[str, float]]:
         yield ray.cluster_resources()
     finally:
         ray.shutdown()
+
+
+def answering(address: str) -> str:
+    """The host:port an address stands for, where something answers: Ray would try for ever.
+
+    Raises:
+        OSError: nothing answers, or `auto` finds no Ray on this machine.
+        ValueError: not an address.
+    """
+    from ray._private.services import canonicalize_bootstrap_address
+
+    if "://" in address or address == "local":
+        raise ValueError("not HOST:PORT or auto")
+    found: str = canonicalize_bootstrap_address(address)
+    host, _, port = found.rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
+    return found
 
 
 def cores() -> int:

@@ -27,7 +27,11 @@ def name_of(trial: Any) -> str:
 
 def report_of(result: dict[str, Any]) -> dict[str, Any]:
     """What the trial itself reported, without what Tune adds."""
-    report = {key: value for key, value in result.items() if key not in TUNES}
+    report = {
+        key: value
+        for key, value in result.items()
+        if key not in TUNES and not key.startswith("config/")  # Tune flattens the config in
+    }
     report["checkpoint"] = bool(report.pop("should_checkpoint", False))
     return report
 

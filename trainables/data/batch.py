@@ -45,4 +45,6 @@ def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
     tensor(0.5199)
     """
     each = (y * log_softmax(logits, dim=-1)).sum((-2, -1))
-    return -each.mean() / y.sum().clamp(min=TINY)
+    if each.dim():
+        each = each.mean()
+    return each / -y.sum().clamp(min=TINY)

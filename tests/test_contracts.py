@@ -327,7 +327,8 @@ def folder(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_reused_actor_trains_like_a_fresh_one(name: str, failing: bool) -> None:
     a = plain({name: LIVE[name]}, optim={"batch": 256})
     other = next(chain for chain in CHAINS if "+" in chain and name not in parse(chain))
-    b = plain(live(other), model="cnn", optim={"name": "adam", "batch": 200, "lr": 0.01})
+    optim = {"name": "adam", "batch": 200, "lr": 0.01}
+    b = plain(live(other), model={"cnn": {"width": 5}}, optim=optim)
     again = plain({name: LIVE[name]}, optim={"batch": 256, "lr": 0.02}, seed=1)
 
     used = Trial(config=a)

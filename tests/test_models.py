@@ -53,7 +53,7 @@ def test_every_size_builds_and_learns(name: str, shape: tuple[int, int, int], cl
 def test_dropout_acts_in_training_only() -> None:
     x = torch.rand(4, 1, 8, 8)
     for dropout, differs in ((0.0, False), (0.5, True)):
-        model = CNN(dropout).build((1, 8, 8), 10)
+        model = CNN(dropout=dropout).build((1, 8, 8), 10)
         dropped = [layer.p for layer in model.children() if isinstance(layer, nn.Dropout)]
         assert dropped == [dropout]
         assert torch.equal(model(x), model(x)) is not differs

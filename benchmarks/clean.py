@@ -1,7 +1,7 @@
 """What a method is worth on clean test labels, and which selection rule to trust.
 
-    python benchmarks/clean.py worth     CE and MR, defaults and tuned at equal budget (15 minutes)
-    python benchmarks/clean.py select    the regret of select: last | best | mean3 (15 minutes)
+    python -m benchmarks.clean worth     CE and MR, defaults and tuned at equal budget (15 minutes)
+    python -m benchmarks.clean select    the regret of select: last | best | mean3 (15 minutes)
 
 Seed s sets noise, split, initialisation, batches and search alike, so that methods are paired on s.
 Every trial records its predictions on the test images; the seal is opened after all choices are

@@ -60,13 +60,12 @@ def board(tmp_path: Path) -> Board:
 
 def test_curves_are_drawn_over_steps_and_scores_where_measured(board: Board) -> None:
     trial = record()
-    board.start(trial)
     draw(board, trial, report(1, scored=0), report(2), report(3))
     board.end(trial)
     run = board.folder / "mr" / "mr-0000"
     assert points(run, "val/acc") == [(10, 0.05), (20, 0.1), (30, 0.15)]
-    assert points(run, "score") == [(20, 0.2), (30, 0.3)]
-    tags = ["diverged", "epoch", "last", "mr/ess", "score", "val/acc"]
+    assert points(run, "best/score") == [(20, 0.2), (30, 0.3)]
+    tags = ["best/score", "mr/ess", "run/diverged", "run/epoch", "val/acc"]
     assert sorted(read(run).Tags()["scalars"]) == tags
 
 
@@ -96,12 +95,11 @@ def test_hyperparameters_are_there_before_the_end(board: Board) -> None:
     board.writers["mr-0000"].flush()
     run = board.folder / "mr" / "mr-0000"
     assert hparams(run)["optim/lr"] == 0.1
-    assert points(run, "score") == [(10, 0.1)]
+    assert points(run, "best/score") == [(10, 0.1)]
 
 
 def test_a_trial_without_a_report_is_no_run(board: Board) -> None:
     trial = record()
-    board.start(trial)
     trial.status = "failed"
     board.end(trial)
     assert not board.folder.exists()

@@ -80,6 +80,7 @@ class Loop:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed_of(config.seed, "model"))
             self.model = config.make_model().build(shape, self.classes).to(self.device)
+        self.parameters = list(self.model.parameters())
         self.optimizer = make_optimizer(task.optim, self.model)
         self.schedule = config.make_schedule()
         self.lr_scale = 1.0  # on the schedule; a reset may set it
@@ -122,8 +123,10 @@ class Loop:
         return logits
 
     def view(self, index: Tensor) -> Tensor:
-        generator = self.stream("view", self.device.type)
-        return self._scaled(shifted(self.images[index], self.shift, generator))
+        images = self.images.index_select(0, index)
+        if self.shift:
+            images = shifted(images, self.shift, self.stream("view", self.device.type))
+        return self._scaled(images)
 
     def losses(self, mode: str = "eval") -> Tensor:
         rows = torch.arange(self.size, device=self.device)
@@ -273,8 +276,8 @@ class Loop:
     def _train_step(self) -> float:
         """Train one step and run the methods' `step` hooks; give the learning rate it used."""
         index = self._next_index()
-        label = self.labels[index]
-        batch = Batch(self.view(index), self.targets[index], label, index, ((index, 1.0),))
+        label, y = self.labels.index_select(0, index), self.targets.index_select(0, index)
+        batch = Batch(self.view(index), y, label, index, ((index, 1.0),))
         batch = self.chain.batch(batch, self)
         factor = self.schedule(self.step / self.steps) * self.lr_scale
         lr = self.config.task.optim.lr * factor
@@ -290,7 +293,8 @@ class Loop:
         self._defaults.manual_seed(seed_of(self.config.seed, self.step, "layers"))
         logits = self.forward(batch.x)
         loss = cross_entropy(logits, batch.y)
-        self.optimizer.zero_grad()
+        for parameter in self.parameters:
+            parameter.grad = None  # all that zero_grad does, in a tenth of its time
         loss.backward()  # type: ignore[no-untyped-call]
         with torch.no_grad():
             self._nats.add_(loss, alpha=len(batch.label))
@@ -342,7 +346,7 @@ class Loop:
 
     @staticmethod
     def _scaled(images: Tensor) -> Tensor:
-        return images.float() / 255
+        return images / 255  # uint8 to float32
 
 
 def _default_generator(device: torch.device) -> torch.Generator:

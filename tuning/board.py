@@ -28,7 +28,10 @@ from tuning.study import Record
 
 log = logging.getLogger(__name__)
 
-NO_CURVE = frozenset({"report", "step", "scored", "kept", "done"})
+NO_CURVE = frozenset({"report", "step", "scored", "kept", "done", "last"})  # last: the metric again
+# Ungrouped keys, by the group that shows them; HPARAMS lists metrics by name, the score first.
+TAGS = {"score": "best/score", "epoch": "run/epoch", "lr": "run/lr", "diverged": "run/diverged"}
+TAGS |= {"seconds": "run/seconds", "seconds/epoch": "run/seconds per epoch"}
 
 
 class Board:
@@ -50,9 +53,6 @@ class Board:
         self.writers: dict[str, FileWriter] = {}
         self.warned = False
 
-    def start(self, record: Record) -> None:
-        """Draw nothing yet: a run without a report would be an empty row in HPARAMS."""
-
     def report(self, record: Record, report: Mapping[str, Any]) -> None:
         """Draw one report at its optimizer step; the score only where it was measured."""
         self._guarded(lambda: self._draw(record, report))
@@ -70,7 +70,7 @@ class Board:
     def _draw(self, record: Record, report: Mapping[str, Any]) -> None:
         hidden = NO_CURVE if report["scored"] else NO_CURVE | {"score"}
         points = [
-            Summary.Value(tag=key, simple_value=value)
+            Summary.Value(tag=TAGS.get(key, key), simple_value=value)
             for key, value in report.items()
             if type(value) in (int, float) and key not in hidden
         ]

@@ -75,20 +75,21 @@ def bare(model: torch.nn.Module, data: Loop, epochs: int, lr: float) -> float:
     size, batch, step = len(labels), data.batch, 0
     steps = epochs * -(-size // batch)
     sums = torch.zeros(2, device=images.device)
-    history = []
+    history: list[list[float]] = []
     for _ in range(epochs):
         model.train()
         sums.zero_()
-        for index in torch.randperm(size, generator=order).to(images.device).split(batch):
+        shuffled = torch.randperm(size, generator=order).to(images.device)
+        for index in torch.split(shuffled, batch):
             x, y = images[index], labels[index]
             if data.shift:
                 x = moved(x, data.shift, moves)
             for group in sgd.param_groups:
                 group["lr"] = lr * (1 + math.cos(math.pi * step / steps)) / 2
-            logits = model((x.float() / 255 - mean) / std)
+            logits = model((x / 255 - mean) / std)
             loss = cross_entropy(logits, y)
             sgd.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             sgd.step()
             with torch.no_grad():
                 sums[0] += loss * len(y)
@@ -96,7 +97,9 @@ def bare(model: torch.nn.Module, data: Loop, epochs: int, lr: float) -> float:
             step += 1
         model.eval()
         with torch.no_grad():
-            logits = torch.cat([model((part - mean) / std) for part in val_images.split(2048)])
+            logits = torch.cat(
+                [model((part - mean) / std) for part in torch.split(val_images, 2048)]
+            )
             loss = cross_entropy(logits, val_labels)
             hits = (logits.argmax(1) == val_labels).float().mean()
         history.append([*(sums / size).tolist(), loss.item(), hits.item()])

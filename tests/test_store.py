@@ -255,3 +255,15 @@ def test_best_survives_a_driver_that_died_while_replacing_it(store: Store) -> No
     (store.folder / "best").rename(store.folder / ".best.old")
     Store.open(store.folder)
     assert (store.folder / "best" / "config.yaml").exists()
+
+
+def test_two_drivers_cannot_run_one_study(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with (
+        store.claimed(),
+        pytest.raises(ConfigError, match="another process is running this study"),
+        Store(tmp_path).claimed(),
+    ):
+        pass
+    with store.claimed():  # free again
+        assert (tmp_path / ".lock").exists()

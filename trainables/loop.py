@@ -160,7 +160,7 @@ class Loop:
         if optimizer:
             snapshot.load_buffers(self.optimizer, kept["optimizer"])
         if memories:
-            self.chain.load_memories(kept["memories"])
+            self.chain.load_memories(snapshot.copied(kept["memories"]))
         if lr:
             self.lr_scale = kept["lr"] / self.schedule(self.step / self.steps)
         self._scores = None
@@ -285,6 +285,7 @@ class Loop:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.optimizer.step()
+        self._scores = None
         self.chain.step(batch, self)
         return lr
 

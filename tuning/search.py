@@ -88,7 +88,8 @@ def search(args: Namespace) -> int:
             f"{store.folder}: its data or labels are not those of this machine (clear the data "
             "cache, or resume where it began)"
         )
-    return live(args, console, store, plan, manifest, local)
+    with store.claimed():
+        return live(args, console, store, plan, local)
 
 
 def live(
@@ -96,7 +97,6 @@ def live(
     console: Console,
     store: Store,
     plan: Plan,
-    manifest: dict[str, Any],
     local: Resources | None,
 ) -> int:
     """One life of a study, and what is said of it at the end."""
@@ -112,6 +112,7 @@ def live(
         epochs=study.epochs,
         time_limit=args.time,
     )
+    manifest = store.read_json("manifest.json")
     lives = manifest["lives"]
     lives.append({"began": stamp(), "command": command(args)})
     store.write_json("manifest.json", manifest)

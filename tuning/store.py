@@ -19,6 +19,7 @@ from urllib.request import url2pathname
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from trainables.errors import ConfigError
@@ -111,6 +112,21 @@ class Store:
         if not (folder / "best").exists() and (folder / ".best.old").exists():
             (folder / ".best.old").rename(folder / "best")  # the driver died between two renames
         return cls(folder)
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Keep other drivers out of the study; a kill gives it free.
+
+        Raises:
+            ConfigError: another driver is at it.
+        """
+        try:
+            with FileLock(self.folder / ".lock", timeout=0):
+                yield
+        except Timeout:
+            raise ConfigError(
+                f"{self.folder}: another process is running this study; wait for it, or end it"
+            ) from None
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
         """Write a JSON file such as the manifest; NaN and infinity are refused."""

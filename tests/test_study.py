@@ -1,0 +1,387 @@
+"""The study as a fold over its journal: a cut anywhere changes no later decision.
+
+A simulator stands for Tune. What it does next depends on the study's state alone, as a real driver's
+arrival order does not, so a study that was cut and taken up again can be compared to one left alone.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from tuning.holes import Choice, Hole, Int, Log, Option, Value
+from tuning.schedulers import ASHA, SCHEDULERS
+from tuning.search import make_study
+from tuning.searchers import RANDOM_FIRST, SEARCHERS
+from tuning.space import load
+from tuning.study import ENDED, Entry, Lane, Record, Study
+
+HOLES = (
+    Hole("optim/lr", Log(1e-3, 1.0)),
+    Hole("mr/lag", Int(1, 3)),
+    Hole("mr/on", Choice((Option(True), Option(False)))),
+)
+STARTS: list[dict[str, Value]] = [{"optim/lr": 0.1, "mr/lag": 1, "mr/on": True}, {"mr/lag": 2}]
+EPOCHS = 4
+TRIALS = RANDOM_FIRST + 4  # TPE models the last ones
+
+
+class World:
+    """A study and what runs in it: `width` trials at a time, the one with the fewest reports next.
+
+    Each trial keeps its state in the middle of its second epoch, and goes on from there after a
+    crash. Trial 3 of a chain fails, trial 5 diverges.
+    """
+
+    def __init__(self, study: Study, written: list[Entry], width: int) -> None:
+        self.study, self.written, self.width = study, written, width
+        self.running: dict[str, int] = {}  # reports that each trial has made in this life
+        self.redone = 0
+
+    def live(self) -> None:
+        """Run until nothing is left to do."""
+        while self.fill():
+            self.move(min(self.running, key=lambda name: (self.known(name), name)))
+
+    def fill(self) -> bool:
+        while len(self.running) < self.width:
+            record = self.study.next()
+            if record is None:
+                break
+            saved = [n for n, report in record.reports.items() if report["kept"]]
+            self.running[record.name] = max(saved, default=0)
+        return bool(self.running)
+
+    def move(self, name: str) -> None:
+        """Make a trial's next new report; before it, those again that a crash has undone."""
+        record, known = self.study.records[name], self.known(name)
+        if record.n == 3 and known:
+            self.over(name, "failed", "OSError: disk")
+            return
+        decision = "CONTINUE"
+        for number in range(self.running[name] + 1, known + 2):
+            self.redone += number <= known
+            decision = self.study.report(name, report_of(record, number))
+        self.running[name] = known + 1
+        if decision == "STOP" or record.newest["done"]:
+            self.over(name, self.study.ended_as(name))
+
+    def over(self, name: str, status: str, error: str | None = None) -> None:
+        self.study.end(name, status, error)
+        del self.running[name]
+
+    def known(self, name: str) -> int:
+        return len(self.study.records[name].reports)
+
+
+def report_of(record: Record, number: int) -> dict[str, Any]:
+    """Report `number` of a trial, by its hyperparameters: one an epoch, one at 1.5 epochs."""
+    epoch = [1.0, 1.5, 2.0, 3.0, 4.0][number - 1]
+    rate = record.params["optim/lr"]
+    assert isinstance(rate, float)
+    score = (1 - abs(math.log10(rate) + 1) / 3) * (1 - math.exp(-epoch))
+    diverged = record.n == 5 and epoch == 3.0
+    return {
+        "report": number,
+        "epoch": epoch,
+        "scored": int(epoch != 1.5),
+        "score": score,
+        "last": score,
+        "kept": int(epoch == 1.5),
+        "diverged": int(diverged),
+        "done": diverged or epoch == EPOCHS,
+    }
+
+
+def make(
+    entries: list[Entry],
+    chains: Sequence[str] = ("mr",),
+    *,
+    searcher: str = "random",
+    scheduler: str = "asha",
+    **more: Any,
+) -> Study:
+    """A study that appends what it writes to `entries`."""
+    lanes = [
+        Lane(
+            chain=chain,
+            searcher=SEARCHERS[searcher](HOLES, chain=chain, seed=1, mode="max", starts=STARTS),
+            rule=SCHEDULERS[scheduler](EPOCHS, mode="max", grace=0.25, factor=2),
+            starts=len(STARTS),
+            config=lambda params: {"optim": {"lr": params["optim/lr"]}},
+        )
+        for chain in chains
+    ]
+    settings: dict[str, Any] = {"trials": TRIALS, "epochs": EPOCHS, "mode": "max", "select": "last"}
+    return Study(lanes, write=lambda entry, flush: entries.append(entry), **settings | more)
+
+
+def told(study: Study) -> dict[str, Any]:
+    """All that must not depend on how many lives a study had."""
+    rules = [lane.rule for lane in study.lanes.values()]
+    return {
+        "records": [vars(record) | {"score": record.score} for record in study.records.values()],
+        "rungs": [rule.rungs() for rule in rules if isinstance(rule, ASHA)],
+        "ranking": [record.name for record in study.ranking()],
+    }
+
+
+def suggestions(entries: Sequence[Entry]) -> list[Entry]:
+    return [entry for entry in entries if entry["kind"] == "suggest"]
+
+
+def played(entries: Sequence[Entry], width: int, **settings: Any) -> tuple[Study, list[Entry], int]:
+    """Take up a study that left `entries`; the study, its whole journal, how much was redone."""
+    journal = list(entries)
+    study = make(journal, **settings)
+    study.replay(entries)
+    world = World(study, journal, width)
+    world.live()
+    return study, journal, world.redone
+
+
+@pytest.mark.parametrize("scheduler", ["asha", "fifo"])
+@pytest.mark.parametrize(("searcher", "width"), [("random", 1), ("random", 2), ("tpe", 1)])
+def test_a_study_cut_at_any_entry_goes_on_as_if_it_had_not_been(
+    searcher: str, width: int, scheduler: str
+) -> None:
+    settings: dict[str, Any] = {"searcher": searcher, "scheduler": scheduler}
+    alone, entries, _ = played([], width, **settings)
+    statuses = {record.status for record in alone.records.values()}
+    assert statuses == {"done", "failed"} | ({"stopped"} if scheduler == "asha" else set())
+    redone = 0
+    for cut in range(len(entries)):
+        again, journal, more = played(entries[:cut], width, **settings)
+        assert suggestions(journal) == suggestions(entries), f"cut at {cut}"
+        assert told(again) == told(alone), f"cut at {cut}"
+        redone += more
+    assert redone > 0  # else no cut had anything to undo
+
+
+def test_a_study_of_several_chains_survives_several_crashes() -> None:
+    settings: dict[str, Any] = {"chains": ("ce", "mr"), "searcher": "tpe"}
+    alone, entries, _ = played([], 2, **settings)
+    journal: list[Entry] = []
+    for reached in (11, 23, 24, 61):
+        _, journal, _ = played(journal, 2, **settings)
+        journal = journal[:reached]
+    again, journal, _ = played(journal, 2, **settings)
+    assert suggestions(journal) == suggestions(entries)
+    assert told(again) == told(alone)
+
+
+def test_chains_get_trials_in_turn_and_their_own_starts_first() -> None:
+    entries: list[Entry] = []
+    study = make(entries, ("ce", "mr", "mr+mixup"), trials=9)
+    World(study, entries, 2).live()
+    assert [entry["trial"] for entry in suggestions(entries)] == [
+        f"{chain}-{n:04d}" for n in range(3) for chain in ("ce", "mr", "mr+mixup")
+    ]
+    for chain, records in study.chains.items():
+        assert [record.chain for record in records] == [chain] * 3
+        assert records[0].params == STARTS[0]
+        assert records[1].params.items() >= STARTS[1].items()
+    assert [entry["start"] for entry in suggestions(entries)] == [True] * 6 + [False] * 3
+    assert study.chains["ce"][2].params != study.chains["mr"][2].params
+
+
+def test_a_suggestion_is_written_with_what_was_open_then() -> None:
+    entries: list[Entry] = []
+    study = make(entries)
+    for _ in range(3):
+        study.next()
+    study.end("mr-0001", "failed", "boom")
+    study.next()
+    assert [entry["open"] for entry in suggestions(entries)] == [[], [0], [0, 1], [0, 2]]
+
+
+@pytest.mark.parametrize(("chains", "asked", "trials"), [("mr", 5, 5), ("ce,mr,mixup", 4, 6)])
+def test_trials_are_rounded_up_to_whole_rounds(chains: str, asked: int, trials: int) -> None:
+    flags = {"trials": asked, "searcher": "random"}
+    plan = load(chains, task="digits", spaces=(), settings=(), seed=0, study_flags=flags)
+    study = make_study(plan, lambda entry, flush: None)
+    given = 0
+    while study.next():
+        given += 1
+    assert given == study.trials == trials
+    assert len({len(records) for records in study.chains.values()}) == 1
+
+
+@pytest.mark.parametrize(
+    ("ending", "status"), [({"decision": "STOP"}, "stopped"), ({"done": True}, "done")]
+)
+def test_a_last_report_without_an_end_line_ends_its_trial(
+    ending: dict[str, Any], status: str
+) -> None:
+    entries: list[Entry] = []
+    first = make(entries)
+    record = first.next()
+    assert record
+    first.report(record.name, report_of(record, 1))
+    entries[-1] |= ending
+    study = make(later := list(entries))
+    study.replay(entries)
+    assert study.records["mr-0000"].status == status
+    assert later[-1] == {"kind": "end", "trial": "mr-0000", "status": status, "error": None}
+    going = study.next()
+    assert going
+    assert going.name == "mr-0001"
+
+
+def test_what_is_unfinished_is_issued_again_before_anything_new() -> None:
+    entries: list[Entry] = []
+    first = make(entries)
+    for _ in range(3):
+        first.next()
+    record = first.records["mr-0002"]
+    first.report("mr-0002", report_of(record, 1))
+    first.end("mr-0001", "failed", "boom")
+    study = make([])
+    study.replay(entries)
+    issued = [study.next() for _ in range(3)]
+    assert [record and record.name for record in issued] == ["mr-0000", "mr-0002", "mr-0003"]
+    assert issued[1]
+    assert issued[1].status == "pending"  # it waits, whatever it has reported
+    assert list(issued[1].reports) == [1]
+
+
+def test_a_redone_report_replaces_the_first_and_enters_no_rung_again() -> None:
+    entries: list[Entry] = []
+    study = make(entries)
+    record = study.next()
+    assert record
+    rule = study.lanes["mr"].rule
+    assert isinstance(rule, ASHA)
+    study.report(record.name, report_of(record, 1))
+    rungs = rule.rungs()
+    worse = report_of(record, 1) | {"score": 0.0, "again": True}
+    assert study.report(record.name, worse) == "CONTINUE"
+    assert rule.rungs() == rungs
+    assert list(record.reports) == [1]
+    assert record.newest["again"]
+    taken = make([])
+    taken.replay(entries)
+    assert told(taken)["rungs"] == [rungs]
+    assert taken.records[record.name].reports == record.reports
+
+
+def test_only_ended_epochs_reach_the_scheduler_and_the_curve() -> None:
+    study = make([])
+    record = study.next()
+    assert record
+    study.report(record.name, report_of(record, 1))
+    study.report(record.name, report_of(record, 2) | {"score": 9.0})
+    assert record.epoch == 1.5
+    assert record.score == record.last == report_of(record, 1)["score"]
+    assert [epoch for epoch, _ in record.curve] == [1.0]
+    rule = study.lanes["mr"].rule
+    assert isinstance(rule, ASHA)
+    assert all(score < 1 for rung in rule.rungs().values() for score in rung.values())
+
+
+# name: reports, the last one's changes, status; b's score is the best, a's the best of the whole
+OUTCOMES: dict[str, tuple[int, dict[str, Any], str]] = {
+    "a": (5, {"score": 0.6}, "done"),
+    "b": (3, {"score": 0.9}, "stopped"),
+    "c": (4, {"score": 0.8, "diverged": 1}, "done"),
+    "d": (5, {"score": 0.6}, "done"),
+    "e": (5, {"score": 0.95}, "failed"),
+    "f": (5, {"score": 0.7, "diverged": 1}, "done"),
+    "g": (5, {"score": 0.3}, "done"),
+    "h": (0, {}, "failed"),
+    "i": (5, {"score": 0.99}, "running"),
+}
+
+
+@pytest.mark.parametrize(
+    ("select", "mode", "order"),
+    [
+        ("last", "max", "adg"),
+        ("mean3", "max", "adg"),
+        ("best", "max", "bcfadg"),
+        ("last", "min", "gad"),
+        ("best", "min", "gadfcb"),
+    ],
+)
+def test_who_can_win(select: str, mode: str, order: str) -> None:
+    study = make([], scheduler="fifo", select=select, mode=mode)
+    letters = {}
+    for letter, (reports, changes, status) in OUTCOMES.items():
+        record = study.next()
+        assert record
+        letters[record.name] = letter
+        for number in range(1, reports + 1):
+            last = changes if number == reports else {}
+            study.report(record.name, report_of(record, number) | last)
+        if status in ENDED:
+            study.end(record.name, status)
+    assert "".join(letters[record.name] for record in study.ranking()) == order
+    assert study.ranking("mr") == study.ranking()
+
+
+def test_failed_trials_are_counted_and_keep_their_error() -> None:
+    entries: list[Entry] = []
+    study = make(entries, ("ce", "mr"))
+    for _ in range(4):
+        study.next()
+    study.report("mr-0000", report_of(study.records["mr-0000"], 1))
+    study.end("mr-0000", "failed", "RuntimeError: no memory")
+    study.end("ce-0001", "done")
+    taken = make([], ("ce", "mr"))
+    taken.replay(entries)
+    for one in (study, taken):
+        assert one.records["mr-0000"].error == "RuntimeError: no memory"
+        assert one.count("failed") == one.count("failed", chain="mr") == 1
+        assert one.count("failed", chain="ce") == 0
+        assert one.count(*ENDED) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "flush"),
+    [({}, False), ({"kept": 1}, True), ({"checkpoint": True}, True), ({"checkpoint": False}, False)],
+)
+def test_a_report_that_a_checkpoint_follows_is_on_disk_first(
+    changes: dict[str, Any], flush: bool
+) -> None:
+    written: list[tuple[str, bool]] = []
+    study = make([])
+    study.write = lambda entry, flush: written.append((entry["kind"], flush))
+    record = study.next()
+    assert record
+    study.report(record.name, report_of(record, 1) | changes)
+    study.end(record.name, "done")
+    assert written == [("suggest", True), ("report", flush), ("end", True)]
+
+
+def test_a_decision_is_written_before_anybody_hears_of_it() -> None:
+    entries: list[Entry] = []
+    study = make(entries, trials=4)
+    decisions = []
+    for _ in range(4):
+        record = study.next()
+        assert record
+        assert entries[-1]["trial"] == record.name
+        decisions.append(study.report(record.name, report_of(record, 1)))
+        assert entries[-1]["kind"] == "report"
+        assert entries[-1]["decision"] == decisions[-1]
+    assert set(decisions) == {"CONTINUE", "STOP"}
+
+
+def test_what_cannot_be_written_has_not_happened() -> None:
+    study = make([])
+    record = study.next()
+    assert record
+
+    def full(entry: Entry, flush: bool) -> None:
+        raise OSError(28, "No space left on device")
+
+    study.write = full
+    with pytest.raises(OSError, match="No space"):
+        study.report(record.name, report_of(record, 1))
+    with pytest.raises(OSError, match="No space"):
+        study.end(record.name, "done")
+    with pytest.raises(OSError, match="No space"):
+        study.next()
+    assert list(study.records) == [record.name]
+    assert (record.status, record.reports) == ("pending", {})

@@ -19,6 +19,10 @@ STUDY_FLAGS = {
     "allocate": ("HOW", "equal: every chain gets the same number of trials"),
     "keep": ("N", "how many of the best trials keep their weights"),
 }
+ABOUT = """\
+Search the hyperparameters of label-noise methods with Ray Tune: fill the holes of a
+search space, stop the losers early, select on noisy validation labels, never read a
+test label. Everything goes into the folder <storage>/<name>."""
 EXAMPLES = f"""\
 methods: ce (plain cross-entropy), {", ".join(METHODS)}; joined with + into one chain
 
@@ -45,9 +49,7 @@ def parser() -> Parser:
     """The parser; values of study flags are checked with the study, not here."""
     made = Parser(
         prog="python -m tuning.search",
-        description="Search the hyperparameters of label-noise methods with Ray Tune: fills the "
-        "holes of a search space, stops the losers early, selects on noisy validation labels and "
-        "never reads a test label. Writes everything into <storage>/<name>.",
+        description=ABOUT,
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

@@ -12,7 +12,7 @@ from trainables.cost import measure
 from trainables.data.dataset import Dataset
 from tuning.holes import Choice, Hole
 from tuning.progress import duration
-from tuning.run import Resources
+from tuning.resources import Resources
 from tuning.space import Plan
 
 START_SECONDS = 15.0  # of Ray and its first actors, as measured on two cores

@@ -15,19 +15,11 @@ from tuning.board import Board
 from tuning.holes import Hole
 from tuning.progress import Plan as Promise
 from tuning.progress import Progress, view
+from tuning.resources import Resources
 from tuning.store import Store, column_type, next_life
 from tuning.study import ENDED, Record, Study
 
 TABLE_SECONDS = 3.0  # between two writings of the tables while a study runs
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What a trial gets, and how many run at a time."""
-
-    cpus: float
-    gpus: float
-    concurrency: int
 
 
 @dataclass
@@ -69,6 +61,7 @@ class Life:
         promise: for the display.
         console: of the display.
         interrupt: set when a person wants it to end.
+        trainable: runs the trials, in place of `Trial`.
     """
 
     study: Study
@@ -79,6 +72,7 @@ class Life:
     promise: Promise
     console: Console
     interrupt: Interrupt
+    trainable: type[Any] | None = None
     began: float | None = None  # time.monotonic() of the first report
     written: float = 0.0  # when the tables were last written
     fresh: list[dict[str, Any]] = field(default_factory=list)  # reports in no table yet
@@ -122,7 +116,9 @@ class Life:
             on_tick=self.on_tick,
         )
         tuner = tune.Tuner(
-            tune.with_resources(Trial, {"cpu": resources.cpus, "gpu": resources.gpus}),
+            tune.with_resources(
+                self.trainable or Trial, {"cpu": resources.cpus, "gpu": resources.gpus}
+            ),
             param_space={},
             tune_config=tune.TuneConfig(
                 search_alg=Asker(self.study, lambda name: checkpoints.newest(folder, name)),

@@ -87,7 +87,6 @@ def cluster(address: str | None) -> Iterator[dict[str, float]]:
                 object_store_memory=STORE_BYTES,
             )
         else:
-            os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")  # ours says it in one line
             ray.init(address=answering(address), log_to_driver=False, logging_level="ERROR")
     except (OSError, ValueError, RuntimeError) as error:
         if address is None:

@@ -90,6 +90,12 @@ class Plan:
     chains: tuple[ChainSpace, ...]
 
     @property
+    def example(self) -> Config:
+        """A trial of the plan, for what all its trials share."""
+        chain = self.chains[0]
+        return Config.parse(chain.config(chain.sample))
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What a user should read before the study starts, each line once."""
         return tuple(dict.fromkeys(note for chain in self.chains for note in chain.notes))

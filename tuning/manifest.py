@@ -1,0 +1,75 @@
+"""The manifest: what a study is, from which it can be resumed and repeated."""
+
+import platform
+import subprocess
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from trainables.data.dataset import Dataset
+from trainables.errors import ConfigError
+from tuning.space import Plan
+from tuning.store import Store
+
+PACKAGES = ("ray", "optuna", "torch", "torchvision", "numpy", "pyarrow", "pydantic", "tensorboard")
+
+
+def describe(plan: Plan, data: Dataset, argv: list[str]) -> dict[str, Any]:
+    """What is written down before the first trial."""
+    noise = plan.example.task.noise
+    return {
+        "format": 1,
+        "began": stamp(),
+        "command": argv,
+        "plan": plan.plain,
+        "data": data.address,
+        "noise": {
+            "kind": noise.kind,
+            "rate": noise.rate,
+            "seed": noise.seed,
+            "realised": data.noise.rate,
+            "hash": data.noise.hash,
+            "transitions": data.noise.transitions.tolist(),
+        },
+        "split": {"train": len(data.train), "validation": len(data.validation)},
+        "versions": {"python": platform.python_version(), **{p: version(p) for p in PACKAGES}},
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine(),
+        "git": commit(),
+        "lives": [],
+    }
+
+
+def write_labels(store: Store, data: Dataset) -> None:
+    """labels.parquet: what was given, what was true, who trains and who validates."""
+    split = np.full(len(data.given), "train", dtype=object)
+    split[data.validation] = "validation"
+    index = np.arange(len(data.given))
+    store.write_labels(index.tolist(), data.clean.tolist(), data.given.tolist(), split.tolist())
+
+
+def check(manifest: dict[str, Any], data: Dataset, folder: Path) -> None:
+    """Refuse to resume on other data or other labels than the study began with."""
+    if manifest["noise"]["hash"] != data.noise.hash or manifest["data"] != data.address:
+        raise ConfigError(
+            f"{folder}: its data or labels are not those of this machine (clear the data cache, or "
+            "resume where it began)"
+        )
+
+
+def stamp() -> str:
+    """Now, in ISO 8601 with the offset from UTC."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
+
+
+def commit() -> str | None:
+    """The commit of the code that runs, where it runs from a repository."""
+    here = Path(__file__).parent
+    asked = ["git", "-C", str(here), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

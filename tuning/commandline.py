@@ -24,7 +24,8 @@ Search the hyperparameters of label-noise methods with Ray Tune: fill the holes 
 search space, stop the losers early, select on noisy validation labels, never read a
 test label. Everything goes into the folder <storage>/<name>."""
 EXAMPLES = f"""\
-methods: ce (plain cross-entropy), {", ".join(METHODS)}; joined with + into one chain
+methods: ce (plain cross-entropy), {", ".join(METHODS)};
+         joined with + into one chain
 
 examples:
   python -m tuning.search --method mr                       search MR on digits, 40 % wrong labels

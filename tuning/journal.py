@@ -22,7 +22,12 @@ class Journal:
 
     Args:
         folder: of all segments; made when it is not there.
+
+    Attributes:
+        broken: why it takes no more entries; later ones would leave a gap.
     """
+
+    broken: OSError | None = None
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -33,9 +38,16 @@ class Journal:
 
     def append(self, entry: dict[str, Any], *, flush: bool = False) -> None:
         """Write an entry; with `flush`, it is on disk when this returns."""
-        self._file.write(json.dumps(entry, allow_nan=False, separators=(",", ":")) + "\n")
-        if flush or time.monotonic() - self._flushed >= FLUSH_SECONDS:
-            self.flush()
+        if self.broken:
+            raise self.broken
+        line = json.dumps(entry, allow_nan=False, separators=(",", ":")) + "\n"
+        try:
+            self._file.write(line)
+            if flush or time.monotonic() - self._flushed >= FLUSH_SECONDS:
+                self.flush()
+        except OSError as error:
+            self.broken = error
+            raise
 
     def flush(self) -> None:
         """Put everything written so far on disk."""

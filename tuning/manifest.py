@@ -15,6 +15,7 @@ from trainables.errors import ConfigError
 from tuning.space import Plan
 from tuning.store import Store
 
+FORMAT = 1
 PACKAGES = ("ray", "optuna", "torch", "torchvision", "numpy", "pyarrow", "pydantic", "tensorboard")
 
 
@@ -22,7 +23,7 @@ def describe(plan: Plan, data: Dataset, argv: list[str]) -> dict[str, Any]:
     """What is written down before the first trial."""
     noise = plan.example.task.noise
     return {
-        "format": 1,
+        "format": FORMAT,
         "began": stamp(),
         "command": argv,
         "plan": plan.plain,
@@ -49,6 +50,16 @@ def write_labels(store: Store, data: Dataset) -> None:
     split[data.validation] = "validation"
     index = np.arange(len(data.given))
     store.write_labels(index.tolist(), data.clean.tolist(), data.given.tolist(), split.tolist())
+
+
+def read(store: Store) -> dict[str, Any]:
+    """The manifest of a study begun earlier; ConfigError where this program cannot read it."""
+    manifest = store.read_json("manifest.json")
+    if manifest.get("format") != FORMAT:
+        told = f"format {manifest.get('format')}, this program reads {FORMAT}"
+        path = store.folder / "manifest.json"
+        raise ConfigError(f"{path}: {told} (use the noisetune that wrote it)")
+    return manifest
 
 
 def check(manifest: dict[str, Any], data: Dataset, folder: Path) -> None:

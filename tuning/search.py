@@ -20,7 +20,7 @@ from trainables.select import MODES
 from tuning import commandline, journal, yamls
 from tuning.forecast import forecast
 from tuning.holes import walk
-from tuning.manifest import check, describe, stamp, write_labels
+from tuning.manifest import check, describe, read, stamp, write_labels
 from tuning.progress import Plan as Promise
 from tuning.progress import summary
 from tuning.resources import Resources, cluster_resources, local_resources
@@ -33,7 +33,6 @@ from tuning.store import Store, storage_folder
 from tuning.study import ENDED, Lane, Study
 
 DONE, NOTHING, WRONG, INTERRUPTED = 0, 1, 2, 130
-FORMAT = 1  # of the manifest
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -54,12 +53,7 @@ def search(args: Namespace) -> int:
     console = Console()
     if args.resume:
         store = Store.open(Path(args.resume).expanduser().absolute())
-        manifest = store.read_json("manifest.json")
-        if manifest.get("format") != FORMAT:
-            raise ConfigError(
-                f"{store.folder / 'manifest.json'}: format {manifest.get('format')}, this program "
-                f"reads {FORMAT} (use the noisetune that wrote it)"
-            )
+        manifest = read(store)
         plan = Plan.from_plain(manifest["plan"])
     else:
         given = {name: getattr(args, name) for name in commandline.STUDY_FLAGS}

@@ -8,7 +8,7 @@ TensorBoard, progress lines. Stock is `tune.Tuner` with Ray's own OptunaSearch (
 its default loggers. Both search the same holes, run the same Trainable, which reports three epochs
 at once, two at a time on reused actors, each in a process and a local Ray of its own. Time counts
 from the first report, so that the start of Ray and of the first actor is in neither. The driver's
-memory is its peak; both drivers have imported torch, as a script that trains with it has.
+memory is its peak; both hold torch, which Tune's own TensorBoard logger imports, too.
 """
 
 import argparse
@@ -24,7 +24,6 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import torch  # noqa: F401  (what a driver of torch trials holds in memory)
 from ray import tune
 
 from benchmarks.machine import machine, spread
@@ -60,12 +59,14 @@ class Nothing(tune.Trainable):
 
 
 class Clock:
-    """When the first report came and when each trial ended, in seconds."""
+    """When the first report came and when each trial ended, in seconds; how many reports came."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
+        self.reports = 0
 
     def report(self) -> None:
+        self.reports += 1
         if not self.times:
             self.times.append(time.perf_counter())
 
@@ -179,6 +180,7 @@ def one(side: str, trials: int, folder: Path) -> dict[str, Any]:
     return {
         "seconds": (times[-1] - times[0]) / trials,
         "blocks": blocks,
+        "reports": clock.reports,
         "mb": peak / (2**20 if sys.platform == "darwin" else 2**10),
     }
 
@@ -230,11 +232,18 @@ def main() -> None:
         for side in SIDES:
             found[side].append(apart(side, args.trials))
     blocks = range(len(found["ours"][0]["blocks"]))
-    print("|", "s/trial", *(f"trials {BLOCK * i + 1}+" for i in blocks), "driver MB |", sep=" | ")
-    print("|" + "---|" * (len(blocks) + 3))
+    print(
+        "|",
+        "s/trial",
+        *(f"trials {BLOCK * i + 1}+" for i in blocks),
+        "reports | driver MB |",
+        sep=" | ",
+    )
+    print("|" + "---|" * (len(blocks) + 4))
     for side, runs in found.items():
         cells = [spread([run["seconds"] for run in runs], ".3f")]
         cells += [spread([run["blocks"][i] for run in runs], ".3f") for i in blocks]
+        cells += [spread([run["reports"] for run in runs], ".0f")]
         print("|", " | ".join([side, *cells, spread([run["mb"] for run in runs], ".0f")]), "|")
     growth = [run["blocks"][-1] / run["blocks"][0] for run in found["ours"]]
     pairs = zip(found["ours"], found["stock"], strict=True)

@@ -1,5 +1,6 @@
 """What a study keeps of its trials' checkpoints, and which of them a new life goes on from."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -15,13 +16,18 @@ def newest(study: Path, trial: str) -> Path | None:
     return None
 
 
-def strip(study: Path, trial: str, keep: bool) -> None:
-    """Leave of an ended trial its selected weights, or nothing."""
+def strip(study: Path, trial: str, keep: bool, last: int) -> None:
+    """Leave of an ended trial its selected weights, or nothing.
+
+    Args:
+        last: number of its last report. Weights of an earlier report are not kept: a driver that
+            was killed may have left a trial that ended without its last checkpoint.
+    """
     target = weights(study, trial)
     if keep and not target.exists():
         for folder in _checkpoints(study, trial):
             files = sealed(folder)
-            if files is not None and "weights.pt" in files:
+            if files is not None and "weights.pt" in files and _report(files) in (None, last):
                 (folder / "weights.pt").replace(target)
                 break
     if not keep:
@@ -33,6 +39,14 @@ def strip(study: Path, trial: str, keep: bool) -> None:
 def weights(study: Path, trial: str) -> Path:
     """Where the selected weights of an ended trial lie, if they are kept."""
     return _lives(study, trial)[0] / "weights.pt"
+
+
+def _report(files: dict[str, bytes]) -> int | None:
+    """The report a checkpoint was taken after; None when nothing was left to train."""
+    if "progress.json" not in files:
+        return None
+    number: int = json.loads(files["progress.json"])["clock"]["_iteration"]
+    return number
 
 
 def _lives(study: Path, trial: str) -> list[Path]:

@@ -8,6 +8,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,15 @@ VERSION = 1
 FLUSH_SECONDS = 1.0
 
 
+class Broken(Exception):
+    """The journal takes no more entries, so the study cannot go on; the message is one line."""
+
+
 class Journal:
     """Writes one life's segment; its file appears with the first entry.
+
+    As a context it is closed at the end, and a disk that failed it is told as `Broken`, whatever
+    error that became on its way.
 
     Args:
         folder: of all segments; made when it is not there.
@@ -32,8 +40,8 @@ class Journal:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         numbers = [int(path.stem) for path in _segments(folder)]
-        path = folder / f"{max(numbers, default=0) + 1:06d}.jsonl"
-        self._file = path.open("x", encoding="utf-8")
+        self.path = folder / f"{max(numbers, default=0) + 1:06d}.jsonl"
+        self._file = self.path.open("x", encoding="utf-8")
         self.append({"version": VERSION}, flush=True)
 
     def append(self, entry: dict[str, Any], *, flush: bool = False) -> None:
@@ -41,18 +49,16 @@ class Journal:
         if self.broken:
             raise self.broken
         line = json.dumps(entry, allow_nan=False, separators=(",", ":")) + "\n"
-        try:
+        with self._noting():
             self._file.write(line)
-            if flush or time.monotonic() - self._flushed >= FLUSH_SECONDS:
-                self.flush()
-        except OSError as error:
-            self.broken = error
-            raise
+        if flush or time.monotonic() - self._flushed >= FLUSH_SECONDS:
+            self.flush()
 
     def flush(self) -> None:
         """Put everything written so far on disk."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with self._noting():
+            self._file.flush()
+            os.fsync(self._file.fileno())
         self._flushed = time.monotonic()
 
     def close(self) -> None:
@@ -60,6 +66,26 @@ class Journal:
         if not self._file.closed:
             self.flush()
             self._file.close()
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        with suppress(OSError):
+            if self.broken is None:
+                self.close()
+        if self.broken is not None:
+            reason = self.broken.strerror or self.broken
+            told = f"{self.path}: cannot be written ({reason}); nothing before it is lost"
+            raise Broken(f"{told}: mend that, then --resume the study")
+
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self.broken = error
+            raise
 
     _flushed = float("-inf")
 

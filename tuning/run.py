@@ -1,5 +1,6 @@
 """One life of a study: a search that finishes, is interrupted or runs out of time."""
 
+import logging
 import signal
 import time
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from tuning.store import Store, column_type, next_life
 from tuning.study import ENDED, Record, Study
 
 TABLE_SECONDS = 3.0  # between two writings of the tables while a study runs
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -77,6 +79,7 @@ class Life:
     written: float = 0.0  # when the tables were last written
     fresh: list[dict[str, Any]] = field(default_factory=list)  # reports in no table yet
     best: str | None = None  # the trial in best/
+    warned: bool = False  # of tables or weights that could not be written
 
     def __post_init__(self) -> None:
         self.columns = {name: column_type(hole) for name, hole in self.holes.items()}
@@ -87,12 +90,14 @@ class Life:
 
     def take_over(self) -> None:
         """Put in order what an earlier life left half done; the journal says what is true."""
-        self.store.drop_history()
+        with self.spared():
+            self.store.drop_history()
         for record in self.study.records.values():
             for number in sorted(record.reports):
                 self.fresh.append(_row(record, record.reports[number]))
             if record.status in ENDED:
-                self.keep_or_strip(record)
+                with self.spared():
+                    self.keep_or_strip(record)
 
     def run(self, resources: Resources) -> None:
         """Search until nothing is left to do; the study's records then tell what came of it.
@@ -150,7 +155,19 @@ class Life:
         self.board.close()
         self.tables()
         if self.study.count(*ENDED) == self.study.trials:
-            self.store.finish_history(self.study.records.values())
+            with self.spared():
+                self.store.finish_history(self.study.records.values())
+
+    @contextmanager
+    def spared(self) -> Iterator[None]:
+        """Let no full disk end a search for a table's sake: the journal can give it again."""
+        try:
+            yield
+        except OSError as error:
+            if not self.warned:
+                told = "%s: tables or weights are out of date (%s); --resume writes them again"
+                log.warning(told, self.store.folder, error.strerror or error)
+            self.warned = True
 
     def over(self) -> bool:
         """Whether the run shall end before its trials do."""
@@ -174,25 +191,27 @@ class Life:
 
     def on_end(self, record: Record) -> None:
         self.board.end(record)
-        self.keep_or_strip(record)
+        with self.spared():
+            self.keep_or_strip(record)
 
     def keep_or_strip(self, record: Record) -> None:
         """Keep the weights of the best trials only, the very best one's in best/ too."""
         ranking = self.study.ranking()
         kept = {winner.name for winner in ranking[: self.keep]}
         for other in (record, *ranking[self.keep : self.keep + 1]):
-            checkpoints.strip(self.store.folder, other.name, other.name in kept)
+            last = max(other.reports, default=0)
+            checkpoints.strip(self.store.folder, other.name, other.name in kept, last)
         if ranking and ranking[0].name != self.best:
             self.save_best(ranking[0])
 
     def save_best(self, record: Record) -> None:
         """Put a trial's config, metrics and selected weights into best/."""
-        self.best = record.name
         metrics = {"trial": record.name, "score": record.score, "last": record.last}
         file = checkpoints.weights(self.store.folder, record.name)
         self.store.write_best(
             record.config, {**metrics, "epoch": record.epoch}, file if file.exists() else None
         )
+        self.best = record.name
 
     def on_tick(self) -> None:
         if self.progress.due and self.began is not None:
@@ -207,10 +226,11 @@ class Life:
 
     def tables(self) -> None:
         """Bring the tables up to date."""
-        self.store.write_trials(self.study.records.values(), self.columns)
-        if self.fresh:
-            self.store.add_history(self.fresh)
-            self.fresh = []
+        with self.spared():
+            self.store.write_trials(self.study.records.values(), self.columns)
+            if self.fresh:
+                self.store.add_history(self.fresh)
+                self.fresh = []
         self.written = time.monotonic()
 
 

@@ -42,6 +42,9 @@ def main(argv: list[str] | None = None) -> int:
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return WRONG
+    except journal.Broken as error:
+        print(f"error: {error}", file=sys.stderr)
+        return NOTHING
     except KeyboardInterrupt:
         print("interrupted; what is in the study's folder can be resumed", file=sys.stderr)
         return INTERRUPTED
@@ -82,8 +85,13 @@ def search(args: Namespace) -> int:
         write_labels(store, data)
     else:
         check(manifest, data, store.folder)
-    with store.claimed():
-        return live(args, console, store, plan, local)
+    try:
+        with store.claimed():
+            return live(args, console, store, plan, local)
+    except ConfigError:
+        if not args.resume:
+            store.discard()  # nothing has begun
+        raise
 
 
 def live(
@@ -110,7 +118,7 @@ def live(
     lives = manifest["lives"]
     lives.append({"began": stamp(), "command": args.argv})
     store.write_json("manifest.json", manifest)
-    with interruptible() as interrupt:
+    with book, interruptible() as interrupt:
         study.replay(entries)
         book.append({"kind": "life", "life": len(lives), "time": time.time()}, flush=True)
         life = Life(
@@ -131,7 +139,6 @@ def live(
                 life.run(local or cluster_resources(args, found))
         else:
             life.finish()
-    book.close()
     finished = study.count(*ENDED) == study.trials
     how = "finished" if finished else "interrupted" if interrupt.raised else "out of time"
     lives[-1] |= {"ended": stamp(), "how": how, "seconds": round(life.seconds, 3)}

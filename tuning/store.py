@@ -103,6 +103,10 @@ class Store:
                 self.folder.rmdir()  # nothing stands in the way of a second try
                 raise
 
+    def discard(self) -> None:
+        """Remove a folder that `create` made, of a study that could not begin."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
     @classmethod
     def open(cls, folder: Path) -> "Store":
         """The store of a study begun earlier; ConfigError where there is none."""

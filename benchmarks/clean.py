@@ -2,6 +2,7 @@
 
     python -m benchmarks.clean worth     CE and MR, defaults and tuned at equal budget (15 minutes)
     python -m benchmarks.clean select    the regret of select: last | best | mean3 (15 minutes)
+    python -m benchmarks.clean methods   every method tuned at equal budget (5 minutes a seed)
 
 Seed s sets noise, split, initialisation, batches and search alike, so that methods are paired on s.
 Every trial records its predictions on the test images; the seal is opened after all choices are
@@ -29,6 +30,7 @@ import torch
 from trainables.config import Config
 from trainables.data.dataset import probe_images
 from trainables.loop import Loop
+from trainables.methods import METHODS
 from trainables.select import RULES, Selection
 from tuning import journal
 from tuning.schedulers import ASHA
@@ -113,21 +115,24 @@ def space_of(chain: str, noise: str, seed: int, epochs: int) -> Plan:
     return load(chain, task="digits", spaces=[], settings=values, seed=seed, study_flags={})
 
 
-def study(out: Path, noise: str, seed: int, trials: int, epochs: int) -> dict[str, dict[str, Any]]:
-    """Search CE and MR with equal budgets through the command; each chain's best config."""
-    folder = out / "studies" / f"{noise}-{seed}-{trials}"
+def study(
+    args: argparse.Namespace, chains: Sequence[str], noise: str, seed: int
+) -> dict[str, dict[str, Any]]:
+    """Search chains with equal budgets through the command; each one's best config."""
+    trials = args.trials * len(chains)
+    folder = args.out / "studies" / f"{'_'.join(chains)}-{noise}-{seed}-{trials}"
     command = [sys.executable, "-m", "tuning.search"]
     if not folder.exists():
-        command += ["--method", ",".join(CHAINS), "--trials", str(trials * len(CHAINS))]
+        command += ["--method", ",".join(chains), "--trials", str(trials)]
         command += ["--seed", str(seed), "--storage", str(folder.parent), "--name", folder.name]
-        command += settings(noise, seed, epochs)
+        command += settings(noise, seed, args.epochs)
     else:
         command += ["--resume", str(folder)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     plan = Plan.from_plain(json.loads((folder / "manifest.json").read_text())["plan"])
     done = make_study(plan, lambda entry, flush: None)
     done.replay(journal.read(folder / "journal"))
-    return {chain: done.ranking(chain)[0].config for chain in CHAINS}
+    return {chain: done.ranking(chain)[0].config for chain in chains}
 
 
 def worth(args: argparse.Namespace) -> None:
@@ -135,12 +140,12 @@ def worth(args: argparse.Namespace) -> None:
     cells: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for noise in NOISES:
         for seed in range(args.seeds):
-            tuned = study(args.out, noise, seed, args.trials, args.epochs)
+            tuned = study(args, CHAINS, noise, seed)
             for chain in CHAINS:
                 space = space_of(chain, noise, seed, args.epochs).chains[0]
-                plain = {**space.config(space.sample), "methods": dict.fromkeys(chain_of(chain))}
-                plain["optim"] = {**plain["optim"], "lr": Config().task.optim.lr}
+                plain = space.config(space.sample)
                 plain["methods"] = {name: {} for name in plain["methods"]}
+                plain["optim"]["lr"] = Config().task.optim.lr
                 cells.setdefault((noise, chain, "defaults"), []).append(plain)
                 cells.setdefault((noise, chain, "tuned"), []).append(tuned[chain])
     configs = [config for group in cells.values() for config in group]
@@ -153,9 +158,7 @@ def worth(args: argparse.Namespace) -> None:
     for cell, group in grouped.items():
         texts = []
         for rule in RULES:
-            picked = [chosen_epochs(run.validation.tolist(), rule)[-1][1] for run in group]
-            values = [run.clean(labels)[at] for run, at in zip(group, picked, strict=True)]
-            found[(*cell, rule)] = np.array(values)
+            found[(*cell, rule)] = picked(group, rule, labels)
             texts.append(spread(found[(*cell, rule)]))
         print(f"| {' | '.join(cell)} | {' | '.join(texts)} | {knobs(cells[cell])} |")
     print("\npaired differences MR - CE, in points, mean +- sd over seeds (seeds MR wins):\n")
@@ -168,8 +171,10 @@ def worth(args: argparse.Namespace) -> None:
                 print(f"- {noise}, {how}, {rule}: {told}")
 
 
-def chain_of(chain: str) -> tuple[str, ...]:
-    return () if chain == "ce" else tuple(chain.split("+"))
+def picked(group: Sequence[Run], rule: str, labels: np.ndarray) -> np.ndarray:
+    """Clean accuracy of each run at the epoch that a rule picks."""
+    at = [chosen_epochs(run.validation.tolist(), rule)[-1][1] for run in group]
+    return np.array([run.clean(labels)[epoch] for run, epoch in zip(group, at, strict=True)])
 
 
 def knobs(configs: Sequence[dict[str, Any]]) -> str:
@@ -250,7 +255,27 @@ def asha(group: Sequence[Run], rule: str, epochs: int) -> tuple[int, int]:
     return trial, ended[trial][1]
 
 
-PARTS: dict[str, Callable[[argparse.Namespace], None]] = {"worth": worth, "select": select}
+def methods(args: argparse.Namespace) -> None:
+    """Every method tuned with as many trials, on symmetric noise."""
+    chains = ("ce", *METHODS, "mr+mixup+reset")
+    tuned = [study(args, chains, "symmetric", seed) for seed in range(args.seeds)]
+    runs = iter(train_all(args.out, [best[chain] for chain in chains for best in tuned], 2))
+    grouped = {chain: [next(runs) for _ in tuned] for chain in chains}
+    labels = open_labels("digits", "benchmarks/clean.py methods")
+    print("| chain | " + " | ".join(RULES) + " |")
+    print("|---|---|---|---|")
+    for chain, group in grouped.items():
+        texts = []
+        for rule in RULES:
+            texts.append(spread(picked(group, rule, labels)))
+        print(f"| {chain} | {' | '.join(texts)} |")
+
+
+PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "worth": worth,
+    "select": select,
+    "methods": methods,
+}
 
 
 def main() -> None:

@@ -18,14 +18,14 @@ VERSION = 1
 FLUSH_SECONDS = 1.0
 
 
-class Broken(Exception):
+class BrokenError(Exception):
     """The journal takes no more entries, so the study cannot go on; the message is one line."""
 
 
 class Journal:
     """Writes one life's segment; its file appears with the first entry.
 
-    As a context it is closed at the end, and a disk that failed it is told as `Broken`, whatever
+    As a context it is closed at the end, and a disk that failed it is told as `BrokenError`, whatever
     error that became on its way.
 
     Args:
@@ -77,7 +77,7 @@ class Journal:
         if self.broken is not None:
             reason = self.broken.strerror or self.broken
             told = f"{self.path}: cannot be written ({reason}); nothing before it is lost"
-            raise Broken(f"{told}: mend that, then --resume the study")
+            raise BrokenError(f"{told}: mend that, then --resume the study")
 
     @contextmanager
     def _noting(self) -> Iterator[None]:

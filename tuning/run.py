@@ -3,7 +3,7 @@
 import logging
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
@@ -64,6 +64,7 @@ class Life:
         console: of the display.
         interrupt: set when a person wants it to end.
         trainable: runs the trials, in place of `Trial`.
+        broken: whether the journal takes no more entries; Tune does not hand on all errors.
     """
 
     study: Study
@@ -75,6 +76,7 @@ class Life:
     console: Console
     interrupt: Interrupt
     trainable: type[Any] | None = None
+    broken: Callable[[], bool] = bool
     began: float | None = None  # time.monotonic() of the first report
     written: float = 0.0  # when the tables were last written
     fresh: list[dict[str, Any]] = field(default_factory=list)  # reports in no table yet
@@ -171,7 +173,7 @@ class Life:
 
     def over(self) -> bool:
         """Whether the run shall end before its trials do."""
-        return self.interrupt.raised or self.out_of_time
+        return self.interrupt.raised or self.out_of_time or self.broken()
 
     @property
     def seconds(self) -> float:

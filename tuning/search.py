@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return WRONG
-    except journal.Broken as error:
+    except journal.BrokenError as error:
         print(f"error: {error}", file=sys.stderr)
         return NOTHING
     except KeyboardInterrupt:
@@ -130,6 +130,7 @@ def live(
             promise=promise,
             console=console,
             interrupt=interrupt,
+            broken=lambda: book.broken is not None,
         )
         for note in plan.notes:
             console.print(f"note: {note}", soft_wrap=True, highlight=False)

@@ -104,8 +104,9 @@ class Store:
                 raise
 
     def discard(self) -> None:
-        """Remove a folder that `create` made, of a study that could not begin."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Remove the folder of a study that could not begin; one that began stays."""
+        if not (self.folder / "trials.parquet").exists():
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     @classmethod
     def open(cls, folder: Path) -> "Store":

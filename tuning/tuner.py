@@ -122,14 +122,17 @@ class Watcher(tune.Callback):
         self.on_report(self.study.records[name])
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        name = name_of(trial)
-        self.study.end(name, self.study.ended_as(name))
-        self.on_end(self.study.records[name])
+        self._end(trial, self.study.ended_as(name_of(trial)))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        name = name_of(trial)
-        self.study.end(name, "failed", _reason(trial))
-        self.on_end(self.study.records[name])
+        self._end(trial, "failed", _reason(trial))
+
+    def _end(self, trial: Any, status: str, error: str | None = None) -> None:
+        try:
+            self.study.end(name_of(trial), status, error)
+        except OSError:
+            return  # the journal is broken; the next life ends this trial
+        self.on_end(self.study.records[name_of(trial)])
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         self.on_tick()

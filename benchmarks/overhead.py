@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from io import StringIO
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from benchmarks.machine import machine, spread
 EPOCHS, CONCURRENCY, BLOCK = 3, 2, 100
 
 
-class Nothing(tune.Trainable):
+class Nothing(tune.Trainable):  # type: ignore[misc]  # Ray's bases carry no types
     """Reports a score made of its learning rate, at once."""
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -79,10 +80,10 @@ def ours(trials: int, folder: Path, clock: Clock) -> None:
     from rich.console import Console
 
     from tuning import journal
+    from tuning.holes import walk
     from tuning.progress import Plan as Promise
     from tuning.resources import Resources
     from tuning.run import Life, interruptible
-    from tuning.holes import walk
     from tuning.search import make_study
     from tuning.session import cluster
     from tuning.space import load
@@ -130,7 +131,7 @@ def stock(trials: int, folder: Path, clock: Clock) -> None:
 
     from tuning.session import cluster
 
-    class Ends(tune.Callback):
+    class Ends(tune.Callback):  # type: ignore[misc]
         def on_trial_result(self, *args: Any, **info: Any) -> None:
             clock.report()
 
@@ -172,10 +173,7 @@ def one(side: str, trials: int, folder: Path) -> dict[str, Any]:
     times = clock.times
     assert len(times) == trials + 1
     marks = [*range(0, trials, BLOCK), trials]
-    blocks = [
-        (times[end] - times[begin]) / (end - begin)
-        for begin, end in zip(marks, marks[1:], strict=False)
-    ]
+    blocks = [(times[end] - times[begin]) / (end - begin) for begin, end in pairwise(marks)]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB; bytes on a Mac
     return {
         "seconds": (times[-1] - times[0]) / trials,

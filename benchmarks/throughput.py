@@ -67,8 +67,9 @@ def moved(images: Tensor, pixels: int, generator: torch.Generator) -> Tensor:
 
 def bare(model: torch.nn.Module, data: Loop, epochs: int, lr: float) -> float:
     """Train; gives the last validation loss."""
-    images, labels, mean, std = data.images, data.labels, data.mean, data.std
-    val_images, val_labels = data.validation, data.validation_labels
+    own = data.data
+    images, labels, mean, std = own.images, own.labels, own.mean, own.std
+    val_images, val_labels = own.validation, own.validation_labels
     order = torch.Generator().manual_seed(1)
     moves = torch.Generator(images.device).manual_seed(2)
     sgd = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9, weight_decay=5e-4, fused=True)
@@ -167,7 +168,7 @@ def compare(case: dict[str, Any], turns: int, epochs: int) -> Turns:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--turns", type=int, default=15, help="measured turns of each case")
+    parser.add_argument("--turns", type=int, default=21, help="measured turns of each case")
     parser.add_argument("--json", action="store_true", help="make the last line machine-readable")
     args = parser.parse_args()
     SOURCES["random28"] = random28
@@ -185,8 +186,9 @@ def main() -> None:
             cells += [spread(ratios, ".3f") for ratios in (found.wall, found.cpu)]
             print(f"| {' | '.join([name, *cells, '{:.3f}, {:.3f}'.format(*found.losses)])} |")
             results[name] = found
-    low = min(statistics.median(found.wall) for found in results.values())
-    print(f"\nlowest median: {low:.3f} of the bare loop's speed (wanted: at least 0.95)")
+    wall = min(statistics.median(found.wall) for found in results.values())
+    cpu = min(statistics.median(found.cpu) for found in results.values())
+    print(f"\nlowest median: {wall:.3f}, by CPU time {cpu:.3f} (wanted: at least 0.95)")
     if args.json:
         print(json.dumps({name: asdict(found) for name, found in results.items()}))
 

@@ -68,7 +68,7 @@ def test_a_report_s_training_numbers_are_means_over_the_epoch_s_rows(data: Datas
         untouched.step = step
         index = untouched._next_index()
         logits = untouched.forward(untouched.view(index)).detach()
-        labels = untouched.labels[index]
+        labels = untouched.data.labels[index]
         nats += float(torch.nn.functional.cross_entropy(logits, labels, reduction="sum"))
         hits += float((logits.argmax(1) == labels).sum())
     assert report["train/loss"] == pytest.approx(nats / 300, rel=1e-5)
@@ -327,8 +327,8 @@ def test_losses_in_eval_mode_are_those_of_the_unaugmented_images(data: Dataset) 
     losses = loop.losses()
     loop.model.eval()
     with torch.no_grad():
-        logits = loop.forward(loop.images.float() / 255)
-    by_hand = torch.logsumexp(logits, 1) - logits[torch.arange(300), loop.labels]
+        logits = loop.forward(loop.data.images.float() / 255)
+    by_hand = torch.logsumexp(logits, 1) - logits[torch.arange(300), loop.data.labels]
     torch.testing.assert_close(losses, by_hand, rtol=1e-5, atol=1e-5)
     assert differences(losses, loop.losses("train")) != []
 
@@ -340,11 +340,11 @@ def test_validation_is_a_plain_mean_and_runs_once_a_step(data: Dataset) -> None:
     score = loop.validate()
     loop.model.eval()
     with torch.no_grad():
-        logits = loop.forward(loop.validation)
-    by_hand = torch.nn.functional.cross_entropy(logits, loop.validation_labels)
+        logits = loop.forward(loop.data.validation)
+    by_hand = torch.nn.functional.cross_entropy(logits, loop.data.validation_labels)
     assert score.loss == pytest.approx(float(by_hand), rel=1e-5)
     assert score.acc == pytest.approx(
-        float((logits.argmax(1) == loop.validation_labels).float().mean())
+        float((logits.argmax(1) == loop.data.validation_labels).float().mean())
     )
     assert loop.validate() is score
     assert differences(state_of(loop), before) == []

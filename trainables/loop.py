@@ -13,17 +13,17 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy as hard_cross_entropy
-from torch.nn.functional import one_hot
 
 from trainables import snapshot
 from trainables.config import Config
 from trainables.data.batch import Batch, cross_entropy
 from trainables.data.dataset import Dataset, prepare
+from trainables.data.resident import Resident, scaled
 from trainables.data.views import shifted
 from trainables.methods.base import Score
 from trainables.methods.chain import Chain
 from trainables.optim import make_optimizer
-from trainables.rng import seed_of
+from trainables.rng import Streams, default_generator, seed_of
 from trainables.select import Selection
 
 CHUNK = 2048  # rows per forward pass without gradients
@@ -60,26 +60,13 @@ class Loop:
         data = data or prepare(task)
         self.classes = len(data.classes)
         self.shift = data.shift
-        train = torch.from_numpy(data.train)
-        self.images = data.images[train].to(self.device)
-        self.labels = data.given[train].to(self.device)
-        self.targets = one_hot(self.labels, self.classes).float()
-        self.mean, self.std = (
-            torch.tensor(values, dtype=torch.float32, device=self.device)[:, None, None]
-            for values in (data.mean, data.std)
-        )
-        validation = torch.from_numpy(data.validation)
-        self.validation = self._scaled(data.images[validation].to(self.device))
-        self.validation_labels = data.given[validation].to(self.device)
-        self.probe = None if probe is None else self._scaled(probe.to(self.device))
-
-        self.size, self.epochs, self.batch = len(train), task.epochs, task.optim.batch
+        self.data = Resident(data, self.device, probe)
+        self.size, self.epochs, self.batch = len(data.train), task.epochs, task.optim.batch
         self.steps_per_epoch = -(-self.size // self.batch)
         self.steps = self.epochs * self.steps_per_epoch
-        shape = (self.images.shape[1], self.images.shape[2], self.images.shape[3])
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed_of(config.seed, "model"))
-            self.model = config.make_model().build(shape, self.classes).to(self.device)
+            self.model = config.make_model().build(self.data.shape, self.classes).to(self.device)
         self.parameters = list(self.model.parameters())
         self.optimizer = make_optimizer(task.optim, self.model)
         self.schedule = config.make_schedule()
@@ -99,8 +86,8 @@ class Loop:
         self._keeping = False
         self._scores: tuple[int, Score] | None = None  # of the model after this step
         self._order: tuple[int, Tensor] | None = None  # of this epoch
-        self._streams: dict[tuple[str, str], tuple[int, torch.Generator]] = {}
-        self._defaults = _default_generator(self.device)
+        self._streams = Streams(config.seed)
+        self._defaults = default_generator(self.device)
         self.chain = Chain(config.make_methods())
         self.chain.start(self)
 
@@ -111,28 +98,23 @@ class Loop:
         return self.step // self.steps_per_epoch
 
     def stream(self, name: str, device: str = "cpu") -> torch.Generator:
-        key = (name, device)
-        step, generator = self._streams.get(key) or (-1, torch.Generator(device))
-        if step != self.step:
-            generator.manual_seed(seed_of(self.config.seed, self.step, name))
-            self._streams[key] = (self.step, generator)
-        return generator
+        return self._streams.at(self.step, name, device)
 
     def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.model((x - self.mean) / self.std)
+        logits: Tensor = self.model(self.data.normalised(x))
         return logits
 
     def view(self, index: Tensor) -> Tensor:
-        images = self.images.index_select(0, index)
+        images = self.data.images.index_select(0, index)
         if self.shift:
             images = shifted(images, self.shift, self.stream("view", self.device.type))
-        return self._scaled(images)
+        return scaled(images)
 
     def losses(self, mode: str = "eval") -> Tensor:
         rows = torch.arange(self.size, device=self.device)
         with torch.no_grad():
             if mode == "eval":
-                logits = self._evaluated(self.images, scaled=False)
+                logits = self._evaluated(self.data.images)
             else:
                 held = [buffer.clone() for buffer in self.model.buffers()]
                 logits = torch.cat(
@@ -140,14 +122,15 @@ class Loop:
                 )
                 for buffer, before in zip(self.model.buffers(), held, strict=True):
                     buffer.copy_(before)
-            return hard_cross_entropy(logits, self.labels, reduction="none")
+            return hard_cross_entropy(logits, self.data.labels, reduction="none")
 
     def validate(self) -> Score:
         if self._scores is None or self._scores[0] != self.step:
             with torch.no_grad():
-                logits = self._evaluated(self.validation)
-                loss = hard_cross_entropy(logits, self.validation_labels)
-                hits = (logits.argmax(1) == self.validation_labels).float().mean()
+                given = self.data.validation_labels
+                logits = self._evaluated(self.data.validation)
+                loss = hard_cross_entropy(logits, given)
+                hits = (logits.argmax(1) == given).float().mean()
             self._scores = (self.step, Score(float(loss), float(hits)))
         return self._scores[1]
 
@@ -276,7 +259,8 @@ class Loop:
     def _train_step(self) -> float:
         """Train one step and run the methods' `step` hooks; give the learning rate it used."""
         index = self._next_index()
-        label, y = self.labels.index_select(0, index), self.targets.index_select(0, index)
+        label = self.data.labels.index_select(0, index)
+        y = self.data.targets.index_select(0, index)
         batch = Batch(self.view(index), y, label, index, ((index, 1.0),))
         batch = self.chain.batch(batch, self)
         factor = self.schedule(self.step / self.steps) * self.lr_scale
@@ -317,9 +301,9 @@ class Loop:
         self.latest = value
         if self.selection.offer(value):
             self.selected = snapshot.weights(self.model)
-        if self.probe is not None:
+        if self.data.probe is not None:
             with torch.no_grad():
-                self.probed.append(self._evaluated(self.probe).half().cpu())
+                self.probed.append(self._evaluated(self.data.probe).half().cpu())
         self.chain.epoch(self)
         return score
 
@@ -333,29 +317,18 @@ class Loop:
         limit = WORST_NATS * math.log(self.classes)
         return {key: _finite(value, limit) for key, value in metrics.items()}
 
-    def _evaluated(self, images: Tensor, scaled: bool = True) -> Tensor:
-        """Logits in evaluation mode; leaves the model in training mode."""
+    def _evaluated(self, images: Tensor) -> Tensor:
+        """Logits in evaluation mode, of images as bytes or in [0, 1]; the model trains on after."""
         self.model.eval()
+        raw = images.dtype == torch.uint8
         parts = torch.split(images, CHUNK)
-        logits = [self.forward(part if scaled else self._scaled(part)) for part in parts]
+        logits = [self.forward(scaled(part) if raw else part) for part in parts]
         self.model.train()
         return torch.cat(logits)
 
     def _from_memory(self) -> dict[str, Any]:
         assert self.kept is not None, "back() before the first keep()"
         return self.kept
-
-    @staticmethod
-    def _scaled(images: Tensor) -> Tensor:
-        return images / 255  # uint8 to float32
-
-
-def _default_generator(device: torch.device) -> torch.Generator:
-    if device.type == "cpu":
-        return torch.default_generator
-    torch.cuda.init()  # type: ignore[no-untyped-call]
-    index = torch.cuda.current_device() if device.index is None else device.index
-    return torch.cuda.default_generators[index]
 
 
 def _finite(value: float, worst: float) -> float:

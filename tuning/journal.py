@@ -25,8 +25,8 @@ class BrokenError(Exception):
 class Journal:
     """Writes one life's segment; its file appears with the first entry.
 
-    As a context it is closed at the end, and a disk that failed it is told as `BrokenError`, whatever
-    error that became on its way.
+    As a context it is closed at the end, and a disk that failed it is told as `BrokenError`,
+    whatever error that became on its way.
 
     Args:
         folder: of all segments; made when it is not there.
@@ -76,8 +76,8 @@ class Journal:
                 self.close()
         if self.broken is not None:
             reason = self.broken.strerror or self.broken
-            told = f"{self.path}: cannot be written ({reason}); nothing before it is lost"
-            raise BrokenError(f"{told}: mend that, then --resume the study")
+            told = f"{self.path}: cannot be written ({reason}); put that right, then go on with"
+            raise BrokenError(f"{told} --resume {self.path.parents[1]}")
 
     @contextmanager
     def _noting(self) -> Iterator[None]:

@@ -21,6 +21,7 @@ from tuning.store import Store, column_type, next_life
 from tuning.study import ENDED, Record, Study
 
 TABLE_SECONDS = 3.0  # between two writings of the tables while a study runs
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 log = logging.getLogger(__name__)
 
 
@@ -35,14 +36,18 @@ class Interrupt:
             raise KeyboardInterrupt
         self.raised = True
 
+    def listen(self) -> None:
+        """Take the signals, also from whoever took them meanwhile; in the main thread."""
+        for number in SIGNALS:
+            signal.signal(number, self)
+
 
 @contextmanager
 def interruptible() -> Iterator[Interrupt]:
     """Catch Ctrl-C and SIGTERM until the end of the block."""
     flag = Interrupt()
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in before:
-        signal.signal(number, flag)
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    flag.listen()
     try:
         yield flag
     finally:

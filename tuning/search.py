@@ -137,6 +137,7 @@ def live(
         if study.count(*ENDED) < study.trials and not interrupt.raised:
             console.print("starting Ray; the first trial reports in 10 to 20 s", style="dim")
             with cluster(args.address) as found:
+                interrupt.listen()  # Ray's core has put a handler there that aborts on SIGTERM
                 life.run(local or cluster_resources(args, found))
         else:
             life.finish()

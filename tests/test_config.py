@@ -119,7 +119,7 @@ def test_a_place_is_put_in_front() -> None:
 def test_nothing_is_the_digits_task_with_plain_training() -> None:
     config = Config.parse({})
     assert config == Config.parse({"methods": None})
-    assert (config.chain, config.mode, config.seed, config.select) == ("ce", "max", 0, "last")
+    assert (config.chain, config.mode, config.seed, config.select) == ("ce", "max", 0, "best")
     task = config.task
     assert (task.data, task.epochs, task.augment, task.split.validation) == (
         "digits",

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from trainables.errors import ConfigError
-from tuning.journal import Journal, read
+from tuning.journal import BrokenError, Journal, read
 
 ENTRIES: list[dict[str, Any]] = [
     {"kind": "life", "life": 1, "time": 1795000000.25},
@@ -156,3 +156,39 @@ def test_entries_reach_the_disk_at_once_on_demand_and_else_each_second(
     journal.close()
     journal.close()
     assert (seen(), len(synced)) == (6, 4)
+
+
+def test_a_disk_that_fails_ends_the_journal_without_a_gap(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(number: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    def live(journal: Journal) -> None:
+        with journal:
+            journal.append(ENTRIES[0], flush=True)
+            with monkeypatch.context() as broken:
+                broken.setattr("tuning.journal.os.fsync", full)
+                with pytest.raises(OSError, match="No space"):
+                    journal.append(ENTRIES[1], flush=True)
+            with pytest.raises(OSError, match="No space"):
+                journal.append(ENTRIES[2], flush=True)  # there is room again, but maybe a gap
+            raise RuntimeError("what Tune makes of it")
+
+    folder = tmp_path / "study" / "journal"
+    with pytest.raises(BrokenError, match=r"1\.jsonl: cannot be written \(No space") as told:
+        live(Journal(folder))
+    assert f"--resume {tmp_path / 'study'}" in str(told.value)
+    assert "\n" not in str(told.value)
+    assert ENTRIES[2] not in read(folder)
+
+
+def test_a_journal_is_closed_by_whatever_ends_its_block(tmp_path: Path) -> None:
+    def live(journal: Journal) -> None:
+        with journal:
+            journal.append(ENTRIES[0])
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        live(Journal(tmp_path))
+    assert list(read(tmp_path)) == [ENTRIES[0]]

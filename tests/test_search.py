@@ -312,7 +312,7 @@ def test_a_killed_driver_is_resumed_as_if_nothing_had_happened(
 def test_a_killed_trial_is_tried_again(studies: Studies, alone: Path) -> None:
     driver = studies.start("shot", *RESETS)
     driver.when(Story.kept_twice)
-    shot = [pid for pid, title in below(driver.process.pid).items() if "ray::Trial" in title]
+    shot = [pid for pid, title in below(driver.process.pid).items() if "Trainable" in title]
     for pid in shot:
         os.kill(pid, signal.SIGKILL)
     assert shot

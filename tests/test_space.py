@@ -104,7 +104,7 @@ def test_study_of_digits() -> None:
         "scheduler": "asha",
         "grace": 0.2,
         "factor": 3,
-        "select": "last",
+        "select": "best",
         "metric": "val/acc",
         "allocate": "equal",
         "keep": 5,

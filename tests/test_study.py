@@ -229,6 +229,26 @@ def test_a_last_report_without_an_end_line_ends_its_trial(
     assert going.name == "mr-0001"
 
 
+@pytest.mark.parametrize("ending", [{"decision": "STOP"}, {"done": True}])
+def test_a_trial_cut_before_its_last_checkpoint_ends_as_it_did(ending: dict[str, Any]) -> None:
+    entries: list[Entry] = []
+    first = make(entries)
+    record = first.next()
+    assert record
+    first.report(record.name, report_of(record, 1))
+    first.report(record.name, report_of(record, 3))
+    entries[-1] |= ending
+    study = make([])
+    study.replay(entries, lambda record: False)
+    again = study.next()
+    assert again is study.records[record.name]
+    assert study.report(again.name, report_of(again, 1)) == "CONTINUE"
+    assert study.ended_as(again.name) == ("stopped" if "decision" in ending else "done")
+    redone = report_of(again, 3) | ending
+    assert study.report(again.name, redone) == ending.get("decision", "CONTINUE")
+    assert told(study)["rungs"] == told(first)["rungs"]
+
+
 def test_what_is_unfinished_is_issued_again_before_anything_new() -> None:
     entries: list[Entry] = []
     first = make(entries)

@@ -118,7 +118,7 @@ class Config(BaseModel):
     task: Task = Task()
     methods: dict[str, Plain] = {}
     seed: Seed = 0
-    select: Literal["last", "best", "mean3"] = "last"
+    select: Literal["last", "best", "mean3"] = "best"
     metric: Literal["val/acc", "val/loss"] = "val/acc"
 
     @classmethod

@@ -16,20 +16,24 @@ def newest(study: Path, trial: str) -> Path | None:
     return None
 
 
+def final(study: Path, trial: str, last: int) -> Path | None:
+    """The checkpoint with a trial's weights after its last report, number `last`."""
+    for folder in _checkpoints(study, trial):
+        files = sealed(folder)
+        if files is not None and "weights.pt" in files and _report(files) in (None, last):
+            return folder
+    return None
+
+
 def strip(study: Path, trial: str, keep: bool, last: int) -> None:
     """Leave of an ended trial its selected weights, or nothing.
 
     Args:
-        last: number of its last report. Weights of an earlier report are not kept: a driver that
-            was killed may have left a trial that ended without its last checkpoint.
+        last: number of its last report; weights after an earlier one are not kept.
     """
     target = weights(study, trial)
-    if keep and not target.exists():
-        for folder in _checkpoints(study, trial):
-            files = sealed(folder)
-            if files is not None and "weights.pt" in files and _report(files) in (None, last):
-                (folder / "weights.pt").replace(target)
-                break
+    if keep and not target.exists() and (folder := final(study, trial, last)):
+        (folder / "weights.pt").replace(target)
     if not keep:
         target.unlink(missing_ok=True)
     for folder in _checkpoints(study, trial):

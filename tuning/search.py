@@ -18,6 +18,7 @@ from trainables.data.dataset import prepare
 from trainables.errors import ConfigError
 from trainables.select import MODES
 from tuning import commandline, journal, yamls
+from tuning.checkpoints import final
 from tuning.forecast import forecast
 from tuning.holes import walk
 from tuning.manifest import check, describe, read, stamp, write_labels
@@ -119,7 +120,7 @@ def live(
     lives.append({"began": stamp(), "command": args.argv})
     store.write_json("manifest.json", manifest)
     with book, interruptible() as interrupt:
-        study.replay(entries)
+        study.replay(entries, lambda r: bool(final(store.folder, r.name, max(r.reports))))
         book.append({"kind": "life", "life": len(lives), "time": time.time()}, flush=True)
         life = Life(
             study=study,

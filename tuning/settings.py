@@ -34,7 +34,7 @@ class Settings:
     scheduler: str = "asha"
     grace: Fraction = 0.2
     factor: Annotated[int, Ge(2)] = 3
-    select: Literal["last", "best", "mean3"] = "last"
+    select: Literal["last", "best", "mean3"] = "best"
     metric: Literal["val/acc", "val/loss"] = "val/acc"
     allocate: str = "equal"
     keep: Annotated[int, Ge(0)] = 5

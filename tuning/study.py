@@ -118,14 +118,21 @@ class Study:
         self.chains: dict[str, list[Record]] = {lane.chain: [] for lane in lanes}
         self.again: list[Record] = []  # unfinished ones of an earlier life, to be issued first
 
-    def replay(self, entries: Iterable[Entry]) -> None:
-        """Take over the journal of earlier lives; what they left unfinished is issued again."""
+    def replay(
+        self, entries: Iterable[Entry], saved: Callable[[Record], bool] = lambda record: True
+    ) -> None:
+        """Take over the journal of earlier lives; what they left unfinished is issued again.
+
+        Args:
+            saved: whether a trial's last checkpoint is there, asked of one that was cut between its
+                last report and its end; if not, its last reports are made again.
+        """
         for entry in entries:
             self._apply(entry)
         for record in self.records.values():
             status = _ended(record)
-            if record.status not in ENDED and status:
-                self.end(record.name, status)  # killed between its last report and its end
+            if record.status not in ENDED and status and saved(record):
+                self.end(record.name, status)
         self.again = [record for record in self.records.values() if record.status not in ENDED]
         for record in self.again:
             record.status = "pending"
@@ -160,7 +167,9 @@ class Study:
         """Take in a report; decide whether its trial goes on."""
         record = self.records[name]
         decision: Decision = "CONTINUE"
-        if report["scored"]:
+        if report["report"] in record.reports:  # made again after a crash
+            decision = record.reports[report["report"]]["decision"]
+        elif report["scored"]:
             rule = self.lanes[record.chain].rule
             decision = rule.decide(name, report["epoch"], report["score"])
         entry = {"kind": "report", "trial": name, **report, "decision": decision}

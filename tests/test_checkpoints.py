@@ -1,0 +1,72 @@
+"""What stays of a trial's checkpoints, and which of them the next life goes on from."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from trainables.seal import seal
+from tuning.checkpoints import newest, strip, weights
+
+
+def saved(study: Path, life: int, index: int, report: int | None, name: str = "mr-0000") -> Path:
+    """A checkpoint after a report; None stands for the last one of a trial that ran to its end."""
+    folder = study / "tune" / f"life-{life}" / name / f"checkpoint_{index:06d}"
+    folder.mkdir(parents=True)
+    files = {"weights.pt": f"weights after {report}".encode()}
+    if report is not None:
+        progress = {"clock": {"_iteration": report}, "kept": False}
+        files |= {"state.pt": b"state", "progress.json": json.dumps(progress).encode()}
+    seal(folder, files)
+    return folder
+
+
+def left(study: Path) -> list[str]:
+    return sorted(str(path.relative_to(study)) for path in study.rglob("*") if path.is_file())
+
+
+def test_a_trial_goes_on_from_the_last_whole_state_of_its_last_life(tmp_path: Path) -> None:
+    assert newest(tmp_path, "mr-0000") is None
+    first = saved(tmp_path, 2, 0, 3)
+    saved(tmp_path, 2, 1, 4, name="mr-0001")
+    assert newest(tmp_path, "mr-0000") == first
+    second = saved(tmp_path, 10, 0, 5)
+    third = saved(tmp_path, 10, 1, 6)
+    assert newest(tmp_path, "mr-0000") == third
+    (third / "state.pt").write_bytes(b"sta")  # cut short by a kill
+    assert newest(tmp_path, "mr-0000") == second
+    saved(tmp_path, 10, 2, None)  # nothing left to train: no state
+    assert newest(tmp_path, "mr-0000") == second
+    (second / "seal.json").unlink()
+    assert newest(tmp_path, "mr-0000") == first
+
+
+@pytest.mark.parametrize("last", [3, None])
+def test_of_a_good_trial_the_last_weights_stay(tmp_path: Path, last: int | None) -> None:
+    saved(tmp_path, 1, 0, 1)
+    saved(tmp_path, 2, 0, 2)
+    saved(tmp_path, 2, 1, last)
+    saved(tmp_path, 2, 0, 2, name="mr-0001")
+    others = [name for name in left(tmp_path) if "mr-0001" in name]
+    strip(tmp_path, "mr-0000", keep=True, last=3)
+    assert left(tmp_path) == sorted([*others, "tune/life-2/mr-0000/weights.pt"])
+    assert weights(tmp_path, "mr-0000").read_text() == f"weights after {last}"
+    strip(tmp_path, "mr-0000", keep=True, last=3)
+    assert weights(tmp_path, "mr-0000").exists()
+    strip(tmp_path, "mr-0000", keep=False, last=3)
+    assert left(tmp_path) == others
+
+
+def test_weights_of_an_earlier_report_are_not_passed_off_as_the_last(tmp_path: Path) -> None:
+    """As when the driver is killed between a trial's last report and its last checkpoint."""
+    saved(tmp_path, 1, 0, 2)
+    strip(tmp_path, "mr-0000", keep=True, last=3)
+    assert left(tmp_path) == []
+
+
+def test_of_other_trials_nothing_stays(tmp_path: Path) -> None:
+    saved(tmp_path, 1, 0, 1)
+    saved(tmp_path, 2, 0, 2)
+    strip(tmp_path, "mr-0000", keep=False, last=2)
+    assert left(tmp_path) == []
+    strip(tmp_path, "mr-0001", keep=False, last=0)  # it never started

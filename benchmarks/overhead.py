@@ -81,7 +81,7 @@ def ours(trials: int, folder: Path, clock: Clock) -> None:
 
     from tuning import journal
     from tuning.holes import walk
-    from tuning.progress import Plan as Promise
+    from tuning.progress import Promise as Promise
     from tuning.resources import Resources
     from tuning.run import Life, interruptible
     from tuning.search import make_study

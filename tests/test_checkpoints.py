@@ -70,3 +70,18 @@ def test_of_other_trials_nothing_stays(tmp_path: Path) -> None:
     strip(tmp_path, "mr-0000", keep=False, last=2)
     assert left(tmp_path) == []
     strip(tmp_path, "mr-0001", keep=False, last=0)  # it never started
+
+
+def test_a_folder_that_would_be_unpickled_is_never_gone_on_from(tmp_path: Path) -> None:
+    folder = tmp_path / "tune" / "life-1" / "mr-0000" / "checkpoint_000000"
+    folder.mkdir(parents=True)
+    seal(folder, {"state.pt": b"state", "progress.json": b"{}"})
+    assert newest(tmp_path, "mr-0000") == folder
+    (folder / "_dict_checkpoint.pkl").write_bytes(b"anybody's code")
+    assert newest(tmp_path, "mr-0000") is None
+
+
+def test_a_copied_life_is_no_life(tmp_path: Path) -> None:
+    for life in ("life-1", "life-1.bak", "life-x"):
+        (tmp_path / "tune" / life / "mr-0000").mkdir(parents=True)
+    assert weights(tmp_path, "mr-0000") == tmp_path / "tune" / "life-1" / "mr-0000" / "weights.pt"

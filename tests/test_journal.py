@@ -192,3 +192,17 @@ def test_a_journal_is_closed_by_whatever_ends_its_block(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         live(Journal(tmp_path))
     assert list(read(tmp_path)) == [ENTRIES[0]]
+
+
+def test_what_waited_for_a_second_is_on_disk_when_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("tuning.journal.time.monotonic", lambda: now[0])
+    book = Journal(tmp_path)
+    book.append({"kind": "life", "life": 1})
+    assert list(read(tmp_path)) == []
+    now[0] += 1.5
+    book.flush_due()
+    assert list(read(tmp_path)) == [{"kind": "life", "life": 1}]
+    book.close()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
-from tuning.progress import Plan, Progress, line, screen, summary, view
+from tuning.progress import Progress, Promise, line, screen, summary, view
 from tuning.study import Record
 
 PARAMS = {"optim/lr": 0.0123456, "mr/eta": 0.1, "optim/schedule": "cosine"}
@@ -39,9 +39,9 @@ RECORDS = [
 ]
 
 
-def plan(**more: Any) -> Plan:
+def plan(**more: Any) -> Promise:
     fields: dict[str, Any] = {"trials": {"ce": 4, "mr": 4}, "epochs": 10, "metric": "val/acc"}
-    return Plan(**{"name": "ce_mr-digits", "folder": Path("results/ce_mr"), **fields, **more})
+    return Promise(**{"name": "ce_mr-digits", "folder": Path("results/ce_mr"), **fields, **more})
 
 
 def shown(what: RenderableType, width: int = 80) -> str:

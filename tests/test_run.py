@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from tuning.holes import Hole, Log
-from tuning.progress import Plan
+from tuning.progress import Promise
 from tuning.run import Interrupt, Life
 from tuning.schedulers import FIFO
 from tuning.searchers import Random
@@ -35,10 +35,10 @@ def life(tmp_path: Path) -> Life:
     return Life(
         study=study,
         store=Store(tmp_path),
-        holes={HOLE.column: HOLE},
+        holes=[HOLE],
         task="digits",
         keep=1,
-        promise=Plan("name", tmp_path, "val/acc", {"mr": 2}, 1),
+        promise=Promise("name", tmp_path, "val/acc", {"mr": 2}, 1),
         console=Console(file=StringIO()),
         interrupt=Interrupt(),
     )
@@ -95,7 +95,7 @@ def test_what_ends_a_run_before_its_trials(life: Life, reason: str) -> None:
     elif reason == "journal":
         life.broken = lambda: True
     else:
-        life.promise = Plan("name", life.store.folder, "val/acc", {"mr": 2}, 1, 0.001)
+        life.promise = Promise("name", life.store.folder, "val/acc", {"mr": 2}, 1, 0.001)
         assert not life.over()  # it counts from the first report
         trained(life, 0.5)
         assert life.began is not None

@@ -34,7 +34,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 LIMIT = 300  # seconds of a child process; they take 15 to 20 on two free cores
 PLAIN: tuple[str, ...] = ("--method", "mr", "--trials", "6", "--keep", "2", "--concurrency", "1")
-PLAIN += ("--set", "epochs=3", "--set", "optim.batch=256", "--json")
+PLAIN += ("--select", "last", "--set", "epochs=3", "--set", "optim.batch=256", "--json")
 # its trials keep states from their first epoch on; what it tries depends on no order
 RESETS: tuple[str, ...] = ("--method", "mr+reset", "--trials", "4", "--concurrency", "2")
 RESETS += ("--searcher", "random", "--scheduler", "fifo")
@@ -246,7 +246,7 @@ def test_the_best_weights_reproduce_their_score(plain: Driver) -> None:
 
 def test_only_the_best_keep_weights_and_nobody_a_checkpoint(plain: Driver) -> None:
     trials = pq.read_table(plain.folder / "trials.parquet").to_pylist()
-    whole = [row for row in trials if row["epoch"] == row["epochs"]]  # select: last
+    whole = [row for row in trials if row["epoch"] == row["epochs"]]  # --select last
     ranked = sorted(whole, key=lambda row: -row["score"])
     kept = sorted(f"tune/life-1/{row['trial']}/weights.pt" for row in ranked[:2])
     assert files(plain.folder, "tune/**/*.pt") == kept

@@ -13,7 +13,7 @@ import yaml
 
 from trainables.errors import ConfigError
 from tuning.holes import Choice, Hole, Int, Log, Option, Uniform
-from tuning.store import Store, column_type, next_life, storage_folder
+from tuning.store import Store, column_type, column_types, next_life, storage_folder
 from tuning.study import Record
 
 
@@ -253,8 +253,8 @@ def test_best_survives_a_driver_that_died_while_replacing_it(store: Store) -> No
     (store.folder / "journal").mkdir()
     store.write_best({"optim": {"lr": 2}}, {"score": 1.0}, None)
     (store.folder / "best").rename(store.folder / ".best.old")
-    Store.open(store.folder)
-    assert (store.folder / "best" / "config.yaml").exists()
+    with Store.open(store.folder).claimed():
+        assert (store.folder / "best" / "config.yaml").exists()
 
 
 def test_two_drivers_cannot_run_one_study(tmp_path: Path) -> None:
@@ -267,3 +267,12 @@ def test_two_drivers_cannot_run_one_study(tmp_path: Path) -> None:
         pass
     with store.claimed():  # free again
         assert (tmp_path / ".lock").exists()
+
+
+def test_a_column_of_several_chains_holds_the_values_of_all() -> None:
+    whole = Hole("mr/period", Choice((Option(1), Option(2))))
+    parts = Hole("mr/period", Choice((Option(0.5), Option(1))))
+    words = Hole("mr/period", Choice((Option("often"),)))
+    assert column_types([parts, whole]) == {"mr/period": pa.float64()}
+    assert column_types([whole, parts]) == {"mr/period": pa.float64()}
+    assert column_types([whole, words]) == {"mr/period": pa.string()}

@@ -243,9 +243,10 @@ def test_a_trial_cut_before_its_last_checkpoint_ends_as_it_did(ending: dict[str,
     again = study.next()
     assert again is study.records[record.name]
     assert study.report(again.name, report_of(again, 1)) == "CONTINUE"
-    assert study.ended_as(again.name) == ("stopped" if "decision" in ending else "done")
+    assert list(again.reports) == [1]  # what was lost is not counted until it comes again
     redone = report_of(again, 3) | ending
     assert study.report(again.name, redone) == ending.get("decision", "CONTINUE")
+    assert study.ended_as(again.name) == ("stopped" if "decision" in ending else "done")
     assert told(study)["rungs"] == told(first)["rungs"]
 
 
@@ -411,3 +412,23 @@ def test_what_cannot_be_written_has_not_happened() -> None:
         study.next()
     assert list(study.records) == [record.name]
     assert (record.status, record.reports) == ("pending", {})
+
+
+def test_an_attempt_that_reports_less_leaves_nothing_of_the_longer_one() -> None:
+    study = make([])
+    record = study.next()
+    assert record
+    for number in (1, 2, 3):
+        study.report(record.name, report_of(record, number))
+    for number in (1, 2):  # again, after a crash
+        study.report(record.name, report_of(record, number) | {"done": number == 2})
+    assert sorted(record.reports) == [1, 2]
+    assert record.newest["done"]
+
+
+def test_no_scheduler_is_asked_of_a_trial_that_diverged() -> None:
+    study = make([])
+    record = study.next()
+    assert record
+    study.report(record.name, report_of(record, 1) | {"diverged": 1, "done": True})
+    assert told(study)["rungs"] == told(make([]))["rungs"]

@@ -84,7 +84,7 @@ class Optim(BaseModel):
     lr: Positive = 0.05
     momentum: Below1 = 0.9
     beta2: Below1 = 0.999  # adam, adamw
-    nesterov: bool = False  # sgd
+    nesterov: bool = False  # sgd; adam and adamw have none
     decay: NonNegative = 5e-4
     schedule: Pick = Choice(name="cosine")
     batch: Count = 32
@@ -153,14 +153,14 @@ class Config(BaseModel):
         )
         if task.noise.kind == "none" and task.noise.rate:
             raise ConfigError(f"noise.rate = {task.noise.rate}: kind none changes no label (use 0)")
-        if task.optim.nesterov and (task.optim.name != "sgd" or not task.optim.momentum):
-            raise ConfigError("optim.nesterov = True: needs name sgd and a momentum above 0")
-        given = plain.get("methods") or {}
+        if task.optim.nesterov and not task.optim.momentum:
+            raise ConfigError("optim.nesterov = True: needs a momentum above 0")
+        given = {} if plain.get("methods") is None else plain["methods"]
         if not isinstance(given, Mapping):
             raise ConfigError(f"methods = {given}: must be a mapping from method to its settings")
         methods = {}
         for name in ordered(given):
-            settings = given[name] or {}
+            settings = {} if given[name] is None else given[name]
             if not isinstance(settings, Mapping):
                 raise ConfigError(f"methods.{name} = {settings}: must be a mapping of its settings")
             methods[name] = dict(settings)

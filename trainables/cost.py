@@ -7,6 +7,7 @@ import torch
 
 from trainables.config import Config
 from trainables.data.dataset import Dataset
+from trainables.errors import ConfigError
 from trainables.loop import Loop
 
 WARM, MEASURED = 2, 20  # steps
@@ -23,6 +24,26 @@ class Cost:
 
     seconds: float
     weights: int
+
+
+def try_out(config: Config, data: Dataset) -> None:
+    """Refuse a network that these images do not fit.
+
+    Raises:
+        ConfigError: naming the network and the images' shape.
+    """
+    images = data.images[:2].float() / 255
+    channels, height, width = images.shape[1:]
+    try:
+        model = config.make_model().build((channels, height, width), len(data.classes))
+        with torch.no_grad():
+            model.eval()(images)
+    except (RuntimeError, ValueError) as error:
+        name = config.task.model.name
+        raise ConfigError(
+            f"model = {name}: does not fit images of {channels} x {height} x {width} "
+            f"({str(error).splitlines()[0]}); choose another model"
+        ) from error
 
 
 def measure(config: Config, data: Dataset, threads: int) -> Cost:

@@ -315,7 +315,9 @@ class Loop:
         if ended:
             metrics |= {"val/loss": ended.loss, "val/acc": ended.acc}
         limit = WORST_NATS * math.log(self.classes)
-        return {key: _finite(value, limit) for key, value in metrics.items()}
+        losses = {key: limit for key in metrics if key.endswith("/loss")}
+        finite = {key: value for key, value in metrics.items() if math.isfinite(value)}
+        return losses | finite
 
     def _evaluated(self, images: Tensor) -> Tensor:
         """Logits in evaluation mode, of images as bytes or in [0, 1]; the model trains on after."""
@@ -329,7 +331,3 @@ class Loop:
     def _from_memory(self) -> dict[str, Any]:
         assert self.kept is not None, "back() before the first keep()"
         return self.kept
-
-
-def _finite(value: float, worst: float) -> float:
-    return value if abs(value) < float("inf") else worst

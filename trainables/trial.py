@@ -25,6 +25,7 @@ import torch
 from ray import tune
 
 from trainables.config import Config
+from trainables.data.dataset import prepare
 from trainables.errors import ConfigError
 from trainables.loop import Loop
 from trainables.methods.chain import name_of, parse
@@ -44,8 +45,8 @@ CLOCK = (
 class Trial(tune.Trainable):
     """One config, trained. Its `config` is the nested trial config that `Config.parse` reads.
 
-    A key `trial` beside it is the platform's own: `name` and, to go on from an earlier life's
-    checkpoint, `from` (its folder).
+    A key `trial` beside it is the platform's own: `name`, `labels` (the hash they must have) and,
+    to go on from an earlier life's checkpoint, `from` (its folder).
     """
 
     chain: ClassVar[str | None] = None  # bound by `trainable_for`
@@ -151,7 +152,14 @@ class Trial(tune.Trainable):
         torch.set_num_threads(max(1, int(self._granted("CPU", 1))))
         # Ray hides GPUs from a trial that asked for some, but not from one that asked for none
         device = ("cuda" if self._granted("GPU", 0) else "cpu") if ray.is_initialized() else None
-        self.loop = Loop(Config.parse(plain), device=device)
+        parsed = Config.parse(plain)
+        data = prepare(parsed.task)
+        if about.get("labels") not in (None, data.noise.hash):
+            raise ConfigError(
+                f"noise: labels made on this machine have hash {data.noise.hash[:12]}, the study's "
+                f"{about['labels'][:12]} (clear the data cache under NOISETUNE_HOME)"
+            )
+        self.loop = Loop(parsed, data, device=device)
         self.loop.fetch = self._fetch
 
     def _granted(self, resource: str, otherwise: float) -> float:

@@ -11,7 +11,8 @@ def newest(study: Path, trial: str) -> Path | None:
     """The checkpoint a trial goes on from: of the latest life, the last one that is whole."""
     for folder in _checkpoints(study, trial):
         files = sealed(folder)
-        if files is not None and "state.pt" in files:
+        foreign = any(folder.glob("*.pkl"))  # Tune would unpickle it; we never write one
+        if files is not None and "state.pt" in files and not foreign:
             return folder
     return None
 
@@ -55,8 +56,10 @@ def _report(files: dict[str, bytes]) -> int | None:
 
 def _lives(study: Path, trial: str) -> list[Path]:
     """The trial's folder in each life, the latest first."""
-    lives = sorted(study.glob("tune/life-*"), key=lambda life: -int(life.name.split("-")[1]))
-    return [life / trial for life in lives if (life / trial).is_dir()] or [study / "tune" / trial]
+    numbers = (life.name.removeprefix("life-") for life in study.glob("tune/life-*"))
+    lives = sorted((int(number) for number in numbers if number.isdecimal()), reverse=True)
+    folders = [study / "tune" / f"life-{life}" / trial for life in lives]
+    return [folder for folder in folders if folder.is_dir()] or [study / "tune" / trial]
 
 
 def _checkpoints(study: Path, trial: str) -> list[Path]:

@@ -58,12 +58,12 @@ def read_space(path: Path) -> SpaceFile:
     source = yamls.shown(path)
     plain = yamls.read(path)
     _only(plain, IN_SPACE, source)
-    methods = plain.get("methods") or {}
+    methods = _given(plain.get("methods"), {})
     if not isinstance(methods, dict):
         problem = "must be a mapping from method to its settings"
         raise ConfigError(f"{source}: methods = {methods}: {problem}")
     _known_methods(methods, source)
-    start = plain.pop("start", None) or []
+    start = _given(plain.pop("start", None), [])
     if not isinstance(start, list) or not all(isinstance(point, dict) for point in start):
         problem = "must be a list of points, such as - {optim: {lr: 0.1}}"
         raise ConfigError(f"{source}: start = {start}: {problem}")
@@ -134,7 +134,7 @@ def read_setting(text: str) -> tuple[Leaves, Plain]:
 
 
 def _study(plain: Plain, source: str) -> Plain:
-    study = plain.pop("study", None) or {}
+    study = _given(plain.pop("study", None), {})
     if not isinstance(study, dict):
         raise ConfigError(f"{source}: study = {study}: must be a mapping, such as {{trials: 24}}")
     return study
@@ -156,3 +156,8 @@ def _known_methods(methods: Plain, source: str) -> None:
         if name not in METHODS:
             problem = unknown("method", name, list(METHODS))
             raise ConfigError(f"{source}: methods.{name}: {problem}")
+
+
+def _given(value: Any, empty: Any) -> Any:
+    """What a file says, or `empty` where it says nothing; false and 0 are something."""
+    return empty if value is None else value

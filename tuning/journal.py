@@ -51,7 +51,15 @@ class Journal:
         line = json.dumps(entry, allow_nan=False, separators=(",", ":")) + "\n"
         with self._noting():
             self._file.write(line)
-        if flush or time.monotonic() - self._flushed >= FLUSH_SECONDS:
+        self._waiting = True
+        if flush:
+            self.flush()
+        else:
+            self.flush_due()
+
+    def flush_due(self) -> None:
+        """Put on disk what has waited for a second; call it now and then."""
+        if self._waiting and time.monotonic() - self._flushed >= FLUSH_SECONDS:
             self.flush()
 
     def flush(self) -> None:
@@ -59,7 +67,7 @@ class Journal:
         with self._noting():
             self._file.flush()
             os.fsync(self._file.fileno())
-        self._flushed = time.monotonic()
+        self._flushed, self._waiting = time.monotonic(), False
 
     def close(self) -> None:
         """Flush and end the segment; a second call does nothing."""
@@ -87,7 +95,7 @@ class Journal:
             self.broken = error
             raise
 
-    _flushed = float("-inf")
+    _flushed, _waiting = float("-inf"), False
 
 
 def read(folder: Path) -> Iterator[dict[str, Any]]:

@@ -19,7 +19,7 @@ LINE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
-class Plan:
+class Promise:
     """What was promised before the study started."""
 
     name: str
@@ -57,7 +57,7 @@ class View:
 
 def view(
     records: Iterable[Record],
-    plan: Plan,
+    plan: Promise,
     seconds: float,
     ranking: Callable[[], Sequence[Record]],
     before: float = 0.0,
@@ -102,7 +102,7 @@ def _epochs_left(known: Sequence[Record], total: int, epochs: int) -> float:
 class Progress:
     """A live table on a terminal, plain lines elsewhere; drops views sooner than `interval`."""
 
-    def __init__(self, console: Console, *, plan: Plan, interval: float = 0.5) -> None:
+    def __init__(self, console: Console, *, plan: Promise, interval: float = 0.5) -> None:
         self.console = console
         self.plan = plan
         self.interval = max(interval, 0.25)
@@ -145,7 +145,7 @@ def line(view: View) -> str:
     return f"{_counts(view)}{best} | {duration(view.seconds)}{left}"
 
 
-def screen(view: View, plan: Plan) -> RenderableType:
+def screen(view: View, plan: Promise) -> RenderableType:
     """The live table, at most 24 lines of 80 columns."""
     left = "-" if view.left is None else f"about {duration(view.left)}"
     limit = "" if plan.time_limit is None else f"   limit {duration(plan.time_limit)}"
@@ -166,7 +166,7 @@ def screen(view: View, plan: Plan) -> RenderableType:
     return Group(*parts)
 
 
-def summary(view: View, plan: Plan, following: str) -> RenderableType:
+def summary(view: View, plan: Promise, following: str) -> RenderableType:
     """What a study found, where it lies, and `following`, the command to type next."""
     return Group(
         Text(f"{_counts(view)} | {duration(view.seconds)}"),
@@ -190,7 +190,7 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {whole % 60:02d} s" if minutes else f"{whole} s"
 
 
-def _findings(view: View, plan: Plan, chains: int) -> list[RenderableType]:
+def _findings(view: View, plan: Promise, chains: int) -> list[RenderableType]:
     """Each chain's best when there are several, the best trial's settings, the last failure."""
     parts: list[RenderableType] = []
     if len(view.rows) > 1:

@@ -3,7 +3,7 @@
 import logging
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
@@ -14,10 +14,9 @@ from rich.console import Console
 from tuning import checkpoints
 from tuning.board import Board
 from tuning.holes import Hole
-from tuning.progress import Plan as Promise
-from tuning.progress import Progress, view
+from tuning.progress import Progress, Promise, view
 from tuning.resources import Resources
-from tuning.store import Store, column_type, next_life
+from tuning.store import Store, column_types, next_life
 from tuning.study import ENDED, Record, Study
 
 TABLE_SECONDS = 3.0  # between two writings of the tables while a study runs
@@ -68,20 +67,24 @@ class Life:
         promise: for the display.
         console: of the display.
         interrupt: set when a person wants it to end.
+        labels: hash that the labels must have on every machine.
         trainable: runs the trials, in place of `Trial`.
         broken: whether the journal takes no more entries; Tune does not hand on all errors.
+        flush: puts on disk what has waited for a second.
     """
 
     study: Study
     store: Store
-    holes: dict[str, Hole]
+    holes: Sequence[Hole]
     task: str
     keep: int
     promise: Promise
     console: Console
     interrupt: Interrupt
+    labels: str | None = None
     trainable: type[Any] | None = None
     broken: Callable[[], bool] = bool
+    flush: Callable[[], None] = lambda: None
     began: float | None = None  # time.monotonic() of the first report
     written: float = 0.0  # when the tables were last written
     fresh: list[dict[str, Any]] = field(default_factory=list)  # reports in no table yet
@@ -89,7 +92,7 @@ class Life:
     warned: bool = False  # of tables or weights that could not be written
 
     def __post_init__(self) -> None:
-        self.columns = {name: column_type(hole) for name, hole in self.holes.items()}
+        self.columns = column_types(self.holes)
         self.board = Board(self.store.folder / "tensorboard", list(self.columns), self.task)
         self.progress = Progress(self.console, plan=self.promise)
         self.trained = sum(record.epoch for record in self.study.records.values())
@@ -102,9 +105,11 @@ class Life:
         for record in self.study.records.values():
             for number in sorted(record.reports):
                 self.fresh.append(_row(record, record.reports[number]))
-            if record.status in ENDED:
-                with self.spared():
-                    self.keep_or_strip(record)
+        with self.spared():
+            for record in self.study.records.values():
+                if record.status in ENDED:
+                    self.strip(record)
+            self.crown()
 
     def run(self, resources: Resources) -> None:
         """Search until nothing is left to do; the study's records then tell what came of it.
@@ -133,7 +138,9 @@ class Life:
             ),
             param_space={},
             tune_config=tune.TuneConfig(
-                search_alg=Asker(self.study, lambda name: checkpoints.newest(folder, name)),
+                search_alg=Asker(
+                    self.study, lambda name: checkpoints.newest(folder, name), self.labels
+                ),
                 scheduler=decider,
                 num_samples=-1,
                 max_concurrent_trials=resources.concurrency,
@@ -199,28 +206,31 @@ class Life:
     def on_end(self, record: Record) -> None:
         self.board.end(record)
         with self.spared():
-            self.keep_or_strip(record)
+            self.strip(record)
+            self.crown()
 
-    def keep_or_strip(self, record: Record) -> None:
-        """Keep the weights of the best trials only, the very best one's in best/ too."""
+    def strip(self, record: Record) -> None:
+        """Keep the weights of an ended trial if it is one of the best, and of none it displaces."""
         ranking = self.study.ranking()
-        kept = {winner.name for winner in ranking[: self.keep]}
-        for other in (record, *ranking[self.keep : self.keep + 1]):
+        keep = max(1, self.keep)  # best/ is made of the first one's
+        kept = {winner.name for winner in ranking[:keep]}
+        for other in (record, *ranking[keep : keep + 1]):
             last = max(other.reports, default=0)
             checkpoints.strip(self.store.folder, other.name, other.name in kept, last)
-        if ranking and ranking[0].name != self.best:
-            self.save_best(ranking[0])
 
-    def save_best(self, record: Record) -> None:
-        """Put a trial's config, metrics and selected weights into best/."""
-        metrics = {"trial": record.name, "score": record.score, "last": record.last}
-        file = checkpoints.weights(self.store.folder, record.name)
-        self.store.write_best(
-            record.config, {**metrics, "epoch": record.epoch}, file if file.exists() else None
-        )
-        self.best = record.name
+    def crown(self) -> None:
+        """Put the best trial's config, metrics and selected weights into best/."""
+        best = next(iter(self.study.ranking()), None)
+        if best is None or best.name == self.best:
+            return
+        metrics = {"trial": best.name, "score": best.score, "last": best.last, "epoch": best.epoch}
+        file = checkpoints.weights(self.store.folder, best.name)
+        self.store.write_best(best.config, metrics, file if file.exists() else None)
+        if file.exists():
+            self.best = best.name
 
     def on_tick(self) -> None:
+        self.flush()
         if self.progress.due and self.began is not None:
             self.progress.update(self.view())
         if time.monotonic() - self.written >= TABLE_SECONDS:

@@ -14,6 +14,7 @@ from typing import Any
 
 from rich.console import Console
 
+from trainables.cost import try_out
 from trainables.data.dataset import prepare
 from trainables.errors import ConfigError
 from trainables.select import MODES
@@ -22,8 +23,7 @@ from tuning.checkpoints import final
 from tuning.forecast import forecast
 from tuning.holes import walk
 from tuning.manifest import check, describe, read, stamp, write_labels
-from tuning.progress import Plan as Promise
-from tuning.progress import summary
+from tuning.progress import Promise, summary
 from tuning.resources import Resources, cluster_resources, local_resources
 from tuning.run import Life, interruptible
 from tuning.schedulers import SCHEDULERS
@@ -76,6 +76,9 @@ def search(args: Namespace) -> int:
         store = Store(storage_folder(args.storage or "results") / study_name(args.name, plan))
     local = None if args.address else local_resources(args)
     data = prepare(plan.example.task)
+    try_out(plan.example, data)
+    if args.dry_run and args.json:
+        raise ConfigError("--json tells how a study ended; leave it out with --dry-run")
     if args.dry_run:
         shown = local or Resources(args.cpus or 1.0, args.gpus or 0.0, args.concurrency or 1)
         console.print(forecast(plan, data, shown, store.folder), soft_wrap=True, highlight=False)
@@ -106,7 +109,7 @@ def live(
     entries = list(journal.read(store.folder / "journal")) if args.resume else []
     book = journal.Journal(store.folder / "journal")
     study = make_study(plan, lambda entry, flush: book.append(entry, flush=flush))
-    holes = {hole.column: hole for chain in plan.chains for hole in walk(chain.holes)}
+    holes = [hole for chain in plan.chains for hole in walk(chain.holes)]
     promise = Promise(
         name=store.folder.name,
         folder=store.folder,
@@ -131,7 +134,9 @@ def live(
             promise=promise,
             console=console,
             interrupt=interrupt,
+            labels=manifest["noise"]["hash"],
             broken=lambda: book.broken is not None,
+            flush=book.flush_due,
         )
         for note in plan.notes:
             console.print(f"note: {note}", soft_wrap=True, highlight=False)
@@ -146,7 +151,7 @@ def live(
     how = "finished" if finished else "interrupted" if interrupt.raised else "out of time"
     lives[-1] |= {"ended": stamp(), "how": how, "seconds": round(life.seconds, 3)}
     store.write_json("manifest.json", manifest)
-    resume = f"python -m tuning.search --resume {shown_path(store.folder)}"
+    resume = f"python -m tuning.search --resume {shown_path(store.folder)}{where(args)}"
     board = f"tensorboard --logdir {shown_path(store.folder.parent)}"
     console.print(summary(life.view(), promise, board if finished else resume))
     if args.json:
@@ -210,6 +215,13 @@ def verdict(study: Study, store: Store, how: str) -> dict[str, Any]:
         }
     counts = {name: study.count(name) for name in ("done", "stopped", "failed")}
     return {"study": str(store.folder), "how": how, "trials": study.trials, **counts, "best": best}
+
+
+def where(args: Namespace) -> str:
+    """The flags that say where and how wide this life ran; a resume must repeat them."""
+    flags = ("address", "cpus", "gpus", "concurrency")
+    given = [(flag, getattr(args, flag)) for flag in flags]
+    return "".join(f" --{flag} {value}" for flag, value in given if value is not None)
 
 
 def shown_path(path: Path) -> str:

@@ -31,6 +31,8 @@ class Known(Protocol):
     @property
     def score(self) -> float | None: ...
     @property
+    def diverged(self) -> bool: ...
+    @property
     def curve(self) -> list[tuple[float, float]]: ...
 
 
@@ -201,10 +203,10 @@ class TPE:
         return params
 
     def _tell(self, trial: optuna.Trial, record: Known) -> None:
-        if record.status == "done" and record.score is not None:
+        if record.status == "done" and record.score is not None and not record.diverged:
             self.study.tell(trial, record.score)
             return
-        if record.status == "stopped":
+        if record.status != "failed":  # stopped early, or diverged after a good beginning
             for epoch, score in record.curve:
                 trial.report(score, int(epoch))
         # FAIL would teach TPE nothing: a region that always fails would be asked for again

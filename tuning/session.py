@@ -7,6 +7,7 @@ others from running code through them.
 import os
 import secrets
 import socket
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ QUIET = {
     "TUNE_WARN_SLOW_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "86400",
     "TUNE_RESULT_BUFFER_LENGTH": "0",
 }
+Node = tuple[float, float]  # CPUs and GPUs of one machine
 STORE_BYTES = 200_000_000  # nothing large travels through Ray's object store
 
 CONNECT_SECONDS = 10.0  # to the head of a running cluster
@@ -66,7 +68,7 @@ def token_file() -> Path:
 
 
 @contextmanager
-def cluster(address: str | None) -> Iterator[dict[str, float]]:
+def cluster(address: str | None) -> Iterator[list[Node]]:
     """A Ray to search on: a new local one, or a running one at `address`; gives its resources.
 
     `quieten` must have been called before anything imported Ray.
@@ -97,7 +99,8 @@ def cluster(address: str | None) -> Iterator[dict[str, float]]:
             "head, and RAY_AUTH_TOKEN_PATH of its token"
         ) from error
     try:
-        yield ray.cluster_resources()
+        found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        yield [(node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in found]
     finally:
         ray.shutdown()
 
@@ -121,6 +124,14 @@ def answering(address: str) -> str:
 
 def cores() -> int:
     """Cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    affine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, min(affine or 1, quota()))
+
+
+def quota() -> int:
+    """Cores that a container's CPU quota comes to; very many where there is none."""
+    try:
+        most, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return int(most) // int(period)
+    except (OSError, ValueError):  # no such file, or "max"
+        return sys.maxsize

@@ -78,6 +78,18 @@ def column_type(hole: Hole) -> pa.DataType:
     return pa.float64() if kinds in ({float}, {int, float}) else pa.string()
 
 
+def column_types(holes: Sequence[Hole]) -> dict[str, pa.DataType]:
+    """The type of each column; where chains have different holes of one name, what holds both."""
+    types: dict[str, pa.DataType] = {}
+    for hole in holes:
+        kind = column_type(hole)
+        before = types.setdefault(hole.column, kind)
+        if before != kind:
+            numbers = {before, kind} == {pa.int64(), pa.float64()}
+            types[hole.column] = pa.float64() if numbers else pa.string()
+    return types
+
+
 class Store:
     """One study's folder."""
 
@@ -105,7 +117,8 @@ class Store:
 
     def discard(self) -> None:
         """Remove the folder of a study that could not begin; one that began stays."""
-        if not (self.folder / "trials.parquet").exists():
+        journal = self.folder.glob("journal/*.jsonl")
+        if not any(b'"suggest"' in segment.read_bytes() for segment in journal):
             shutil.rmtree(self.folder, ignore_errors=True)
 
     @classmethod
@@ -114,8 +127,6 @@ class Store:
         for path in (folder, folder / "manifest.json", folder / "journal"):
             if not path.exists():
                 raise ConfigError(f"{folder} is no study: {path} is not there; give another")
-        if not (folder / "best").exists() and (folder / ".best.old").exists():
-            (folder / ".best.old").rename(folder / "best")  # the driver died between two renames
         return cls(folder)
 
     @contextmanager
@@ -127,6 +138,9 @@ class Store:
         """
         try:
             with FileLock(self.folder / ".lock", timeout=0):
+                best, old = self.folder / "best", self.folder / ".best.old"
+                if old.exists() and not best.exists():
+                    old.rename(best)  # a driver died between two renames
                 yield
         except Timeout:
             raise ConfigError(

@@ -27,6 +27,7 @@ class Record:
         config: the nested trial config.
         status: pending | running | done | stopped | failed.
         reports: by number, from 1; a redone report replaces the first.
+        decisions: on each report; made again after a crash, it gets the same one.
         error: what ended a failed trial, one line.
     """
 
@@ -37,6 +38,7 @@ class Record:
     config: dict[str, Any]
     status: str = "pending"
     reports: dict[int, dict[str, Any]] = field(default_factory=dict)
+    decisions: dict[int, Decision] = field(default_factory=dict)
     error: str | None = None
 
     @property
@@ -166,10 +168,8 @@ class Study:
     def report(self, name: str, report: Mapping[str, Any]) -> Decision:
         """Take in a report; decide whether its trial goes on."""
         record = self.records[name]
-        decision: Decision = "CONTINUE"
-        if report["report"] in record.reports:  # made again after a crash
-            decision = record.reports[report["report"]]["decision"]
-        elif report["scored"]:
+        decision: Decision = record.decisions.get(report["report"], "CONTINUE")
+        if _judged(report) and report["report"] not in record.decisions:
             rule = self.lanes[record.chain].rule
             decision = rule.decide(name, report["epoch"], report["score"])
         entry = {"kind": "report", "trial": name, **report, "decision": decision}
@@ -220,7 +220,7 @@ class Study:
             self.records[record.name] = record
             self.chains[record.chain].append(record)
         elif kind == "report":
-            if entry["scored"]:
+            if _judged(entry):
                 rule = self.lanes[self.records[entry["trial"]].chain].rule
                 rule.decide(entry["trial"], entry["epoch"], entry["score"])
             self._take(entry)
@@ -231,8 +231,16 @@ class Study:
     def _take(self, entry: Entry) -> None:
         record = self.records[entry["trial"]]
         report = {key: value for key, value in entry.items() if key not in ("kind", "trial")}
+        for lost in [number for number in record.reports if number > report["report"]]:
+            del record.reports[lost]  # of an attempt that was cut short; they come again
         record.reports[report["report"]] = report
+        record.decisions[report["report"]] = report["decision"]
         record.status = "running"
+
+
+def _judged(report: Mapping[str, Any]) -> bool:
+    """Whether a scheduler is asked: at the end of an epoch, of a trial that still trains."""
+    return bool(report["scored"]) and not report["diverged"]
 
 
 def _ended(record: Record) -> str | None:

@@ -39,10 +39,11 @@ def report_of(result: dict[str, Any]) -> dict[str, Any]:
 class Asker(Searcher):
     """Hands the study's suggestions to Tune."""
 
-    def __init__(self, study: Study, checkpoint: Callable[[str], Path | None]) -> None:
+    def __init__(
+        self, study: Study, checkpoint: Callable[[str], Path | None], labels: str | None
+    ) -> None:
         super().__init__()
-        self.study = study
-        self.checkpoint = checkpoint
+        self.study, self.checkpoint, self.labels = study, checkpoint, labels
 
     def set_search_properties(self, *args: Any, **kwargs: Any) -> bool:
         return True
@@ -51,7 +52,7 @@ class Asker(Searcher):
         record = self.study.next()
         if record is None:
             return Searcher.FINISHED  # None would block Tune while nothing runs
-        about: dict[str, Any] = {"name": record.name}
+        about: dict[str, Any] = {"name": record.name, "labels": self.labels}
         if path := self.checkpoint(record.name):
             about["from"] = str(path)
         return {**record.config, "trial": about}

@@ -11,6 +11,7 @@ from trainables.config import Task
 from trainables.data.cache import open_data
 from trainables.data.noise import Noise, corrupt
 from trainables.data.split import Indices, stratified
+from trainables.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,12 @@ def prepare(task: Task) -> Dataset:
     train, validation = stratified(
         noise.labels, task.split.validation, task.split.seed, name="validation"
     )
+    for part, rows in (("training", train), ("validation", validation)):
+        if not len(rows):
+            raise ConfigError(
+                f"split.validation = {task.split.validation}: leaves no {part} image of "
+                f"{len(noise.labels)} (choose a share further from its end)"
+            )
     return Dataset(
         images=_mapped(cached.images),
         given=torch.from_numpy(noise.labels),

@@ -35,7 +35,8 @@ examples:
   python -m tuning.search --resume results/mr-digits-...    go on after a crash or Ctrl-C
   tensorboard --logdir results                              curves and HPARAMS of all studies
 
-exit codes: 0 done, 1 no trial finished, 2 a wrong command, file or value, 130 interrupted
+exit codes: 0 done; 1 no trial finished, or the disk failed; 2 a wrong command, file or
+            value; 130 interrupted
 """
 
 

@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return WRONG
-    except journal.BrokenError as error:
+    except (journal.BrokenError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return NOTHING
     except KeyboardInterrupt:

@@ -282,4 +282,4 @@ def _told(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         told = f"{folder}: cannot be written ({error.strerror or error})"
-        raise ConfigError(f"{told}; choose another folder with --storage") from error
+        raise ConfigError(f"{told}; mend that, or choose another folder with --storage") from error

@@ -35,8 +35,9 @@ def weights(total: Tensor, eta: float) -> Tensor:
     Returns:
         (N,) logarithms of weights that sum to 1.
 
-    >>> weights(torch.tensor([0.0, 1.0, 2.0]), eta=math.log(2)).exp() * 7
-    tensor([4., 2., 1.])
+    >>> log_weight = weights(torch.tensor([0.0, 1.0, 2.0]), eta=math.log(2))
+    >>> [round(7 * weight, 4) for weight in log_weight.exp().tolist()]
+    [4.0, 2.0, 1.0]
     """
     return torch.log_softmax(-eta * total, dim=0)
 

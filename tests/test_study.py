@@ -432,3 +432,17 @@ def test_no_scheduler_is_asked_of_a_trial_that_diverged() -> None:
     assert record
     study.report(record.name, report_of(record, 1) | {"diverged": 1, "done": True})
     assert told(study)["rungs"] == told(make([]))["rungs"]
+
+
+@pytest.mark.parametrize(("select", "epoch"), [("best", 1.0), ("mean3", 1.0), ("last", 2.0)])
+def test_the_epoch_that_counts_is_named(select: str, epoch: float) -> None:
+    study = make([])
+    study.select = select
+    record = study.next()
+    assert record
+    assert study.selected(record) is None
+    for number in (1, 2):
+        study.report(
+            record.name, report_of(record, number) | {"epoch": number, "score": 0.5, "scored": 1}
+        )
+    assert study.selected(record) == epoch

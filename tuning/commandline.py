@@ -31,7 +31,7 @@ examples:
   python -m tuning.search --method mr                       search MR on digits, 40 % wrong labels
   python -m tuning.search --method mr --dry-run             what that would do, and how long
   python -m tuning.search --method ce,mr,mr+mixup+reset     which method? equal trials for each
-  python -m tuning.search --method mr --set noise.rate=0.6 --set optim.batch=64
+  python -m tuning.search --method mr --set noise.rate=0.6 --set methods.mr.period=1
   python -m tuning.search --resume results/mr-digits-...    go on after a crash or Ctrl-C
   tensorboard --logdir results                              curves and HPARAMS of all studies
 

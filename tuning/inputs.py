@@ -109,7 +109,8 @@ def read_setting(text: str) -> tuple[Leaves, Plain]:
     """
     source = f"--set {' '.join(text.split())}"
     key, equals, value = text.partition("=")
-    parts = key.strip().split(".")
+    written = key.strip().replace("/", ".")  # tables write optim/lr
+    parts = written.split(".")
     if not equals or not value.strip() or not all(parts):
         raise ConfigError(f"{source}: must be key=value, such as optim.lr=0.1")
     node: Any = yamls.parse(value, source)
@@ -122,6 +123,7 @@ def read_setting(text: str) -> tuple[Leaves, Plain]:
             for name in (field.name for field in fields(Settings))
             if [name] == parts
         ]
+        near += [f"methods.{written}"] * (parts[0] in METHODS)
         if near:
             raise ConfigError(f"{source}: {key}: unknown field (did you mean {near[0]}?)")
     _only(node, IN_SET, source)

@@ -224,6 +224,7 @@ class Life:
         if best is None or best.name == self.best:
             return
         metrics = {"trial": best.name, "score": best.score, "last": best.last, "epoch": best.epoch}
+        metrics["selected"] = self.study.selected(best)
         file = checkpoints.weights(self.store.folder, best.name)
         self.store.write_best(best.config, metrics, file if file.exists() else None)
         if file.exists():

@@ -6,6 +6,7 @@ is lies in its folder; `--resume` needs nothing else.
 
 import json
 import shlex
+import shutil
 import sys
 import time
 from argparse import Namespace
@@ -151,8 +152,12 @@ def live(
     how = "finished" if finished else "interrupted" if interrupt.raised else "out of time"
     lives[-1] |= {"ended": stamp(), "how": how, "seconds": round(life.seconds, 3)}
     store.write_json("manifest.json", manifest)
-    resume = f"python -m tuning.search --resume {shown_path(store.folder)}{where(args)}"
-    board = f"tensorboard --logdir {shown_path(store.folder.parent)}"
+    resume = (
+        f"{program('python')} -m tuning.search --resume {shown_path(store.folder)}{where(args)}"
+    )
+    board = f"{program('tensorboard')} --logdir {shown_path(store.folder.parent)}"
+    if not finished:
+        console.print(f"{how}; nothing is lost, go on with the command below", style="bold")
     console.print(summary(life.view(), promise, board if finished else resume))
     if args.json:
         print(json.dumps(verdict(study, store, how)))
@@ -222,6 +227,12 @@ def where(args: Namespace) -> str:
     flags = ("address", "cpus", "gpus", "concurrency")
     given = [(flag, getattr(args, flag)) for flag in flags]
     return "".join(f" --{flag} {value}" for flag, value in given if value is not None)
+
+
+def program(name: str) -> str:
+    """A program of this Python's folder, as a person would call it from here."""
+    mine = Path(sys.executable).parent / name
+    return name if shutil.which(name) == str(mine) or not mine.exists() else shown_path(mine)
 
 
 def shown_path(path: Path) -> str:

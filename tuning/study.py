@@ -196,6 +196,13 @@ class Study:
         sign = -1.0 if self.mode == "max" else 1.0
         return sorted(able, key=lambda record: sign * (record.score or 0.0))
 
+    def selected(self, record: Record) -> float | None:
+        """The epoch that counts, whose weights are kept; None before the first has ended."""
+        epochs = [epoch for epoch, score in record.curve if score == record.score]
+        if not epochs:
+            return None
+        return epochs[-1] if self.select == "last" else epochs[0]
+
     def count(self, *statuses: str, chain: str | None = None) -> int:
         """How many trials have one of the statuses."""
         records = self.records.values() if chain is None else self.chains[chain]

@@ -819,5 +819,5 @@ def test_a_dropped_point_may_lie_outside_the_hole(write: Write) -> None:
 def test_a_name_as_tables_write_it_is_understood_or_led_to_its_field() -> None:
     plan = load("mr", task="digits", spaces=[], settings=["optim/lr=0.1"], seed=0, study_flags={})
     assert plan.task["optim"]["lr"] == 0.1
-    with pytest.raises(ConfigError, match="did you mean methods.mr.eta"):
+    with pytest.raises(ConfigError, match=r"did you mean methods\.mr\.eta"):
         load("mr", task="digits", spaces=[], settings=["mr/eta=0.1"], seed=0, study_flags={})

@@ -341,7 +341,7 @@ def below(pid: int) -> dict[int, str]:
 def test_ctrl_c_and_sigterm_leave_a_study_that_can_be_resumed(
     studies: Studies, alone: Path
 ) -> None:
-    driver = studies.start("stopped", *RESETS)
+    driver = studies.start("stopped", *RESETS, COLUMNS="40")  # the command is not broken
     driver.when(Story.kept_twice)
     os.killpg(driver.process.pid, signal.SIGINT)  # as a terminal sends it
     assert driver.wait() == 130, driver.said
@@ -376,7 +376,8 @@ def unfinished(driver: Driver) -> None:
 
 def test_time_ends_a_study_that_can_be_resumed(studies: Studies) -> None:
     quick = ("--searcher", "random", "--set", "epochs=1", "--set", "optim.batch=256", "--json")
-    driver = studies.run("timed", "--method", "ce", "--trials", "500", *quick, "--time", "3")
+    command = ("--method", "ce", "--trials", "500", *quick, "--time", "3")
+    driver = studies.run("timed", *command, COLUMNS="40")
     told = json.loads(driver.said.splitlines()[-1])
     assert told["how"] == "out of time"
     assert 0 < told["done"] < 500

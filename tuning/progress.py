@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -23,7 +22,6 @@ class Promise:
     """What was promised before the study started."""
 
     name: str
-    folder: Path
     metric: str  # unit of every score, such as val/acc
     trials: Mapping[str, int]  # of each chain
     epochs: int  # of a trial that is not stopped
@@ -166,14 +164,12 @@ def screen(view: View, plan: Promise) -> RenderableType:
     return Group(*parts)
 
 
-def summary(view: View, plan: Promise, following: str) -> RenderableType:
-    """What a study found, where it lies, and `following`, the command to type next."""
+def summary(view: View, plan: Promise) -> RenderableType:
+    """What a study found."""
     return Group(
         Text(f"{_counts(view)} | {duration(view.seconds)}"),
         *_findings(view, plan, len(view.rows)),
         "",
-        Text(f"folder  {plan.folder}"),
-        Text(f"next    {following}"),
     )
 
 

@@ -113,7 +113,6 @@ def live(
     holes = [hole for chain in plan.chains for hole in walk(chain.holes)]
     promise = Promise(
         name=store.folder.name,
-        folder=store.folder,
         metric=plan.study["metric"],
         trials=dict.fromkeys(study.lanes, study.trials // len(study.lanes)),
         epochs=study.epochs,
@@ -158,7 +157,10 @@ def live(
     board = f"{program('tensorboard')} --logdir {shown_path(store.folder.parent)}"
     if not finished:
         console.print(f"{how}; nothing is lost, go on with the command below", style="bold")
-    console.print(summary(life.view(), promise, board if finished else resume))
+    console.print(summary(life.view(), promise))
+    following = board if finished else resume
+    # for copying: never broken at the screen's width
+    console.print(f"folder  {store.folder}\nnext    {following}", soft_wrap=True, highlight=False)
     if args.json:
         print(json.dumps(verdict(study, store, how)))
     if how == "interrupted":

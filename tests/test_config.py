@@ -49,11 +49,17 @@ RICH = {
         ({"noise": {"rate": 1.5}}, "noise.rate = 1.5: must be at most 1"),
         ({"noise": {"rate": False}}, "noise.rate = False: must be a number"),
         ({"noise": {"rate": NAN}}, "noise.rate = nan: must be a finite number"),
-        ({"noise": {"kind": "none"}}, "noise.rate = 0.4: kind none changes no label (use 0)"),
+        ({"noise": {"kind": "none", "rate": 0.4}}, "noise.rate = 0.4: kind none has no rate"),
         ({"noise": {"seeds": 1}}, "noise.seeds: unknown field (did you mean seed?)"),
         ({"noise": 0.4}, "noise = 0.4: must be a mapping of its fields"),
-        ({"split": {"validation": 0}}, "split.validation = 0: must be above 0"),
-        ({"split": {"validation": 1.0}}, "split.validation = 1.0: must be below 1"),
+        (
+            {"split": {"validation": 0}},
+            "split.validation = 0: must be above 0 and below 1, or source",
+        ),
+        (
+            {"split": {"validation": 1.0}},
+            "split.validation = 1.0: must be above 0 and below 1, or source",
+        ),
         ({"model": "cn"}, "model = cn: unknown name 'cn' (did you mean cnn?)"),
         (
             {"model": {"cnn": {"drop": 0.1}}},
@@ -127,7 +133,7 @@ def test_nothing_is_the_digits_task_with_plain_training() -> None:
         False,
         0.25,
     )
-    assert (task.noise.kind, task.noise.rate) == ("symmetric", 0.4)
+    assert task.noise.plain == {"kind": "symmetric", "rate": 0.4, "seed": 0}
     assert (task.optim.name, task.optim.lr, task.optim.batch) == ("sgd", 0.05, 32)
     assert config.make_model() == CNN()
     assert config.make_schedule() == Cosine()

@@ -10,6 +10,7 @@ from toys import differences, finish, state_of, tiny, untimed
 from trainables import snapshot
 from trainables.config import Config
 from trainables.data.dataset import Dataset, prepare, probe_images
+from trainables.data.resident import scaled
 from trainables.loop import WORST_NATS, Loop
 from trainables.methods.base import Score
 from trainables.schedule import Constant, Cosine, Schedule, Step
@@ -327,7 +328,7 @@ def test_losses_in_eval_mode_are_those_of_the_unaugmented_images(data: Dataset) 
     losses = loop.losses()
     loop.model.eval()
     with torch.no_grad():
-        logits = loop.forward(loop.data.images.float() / 255)
+        logits = loop.forward(scaled(loop.data.training(torch.arange(300))))
     by_hand = torch.logsumexp(logits, 1) - logits[torch.arange(300), loop.data.labels]
     torch.testing.assert_close(losses, by_hand, rtol=1e-5, atol=1e-5)
     assert differences(losses, loop.losses("train")) != []
@@ -340,7 +341,7 @@ def test_validation_is_a_plain_mean_and_runs_once_a_step(data: Dataset) -> None:
     score = loop.validate()
     loop.model.eval()
     with torch.no_grad():
-        logits = loop.forward(loop.data.validation)
+        logits = loop.forward(scaled(loop.data.validation(slice(None))))
     by_hand = torch.nn.functional.cross_entropy(logits, loop.data.validation_labels)
     assert score.loss == pytest.approx(float(by_hand), rel=1e-5)
     assert score.acc == pytest.approx(
@@ -434,7 +435,7 @@ def test_a_batch_is_rows_of_the_training_split(data: Dataset) -> None:
 def test_validation_rows_are_never_trained_on() -> None:
     data = prepare(Config().task)
     assert not set(data.train) & set(data.validation)
-    assert len(data.train) + len(data.validation) == len(data.images)
+    assert len(data.train) + len(data.validation) == len(data.rows)
 
 
 # Optimizers

@@ -1,20 +1,28 @@
 """Small things that several tests train with, and bit-for-bit comparison of what comes out."""
 
 import io
+import os
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from trainables.bounds import NonNegative
-from trainables.config import Config, Task
+from trainables.config import Config, Task, build, schema
 from trainables.data.batch import Batch
 from trainables.data.dataset import Dataset, prepare
+from trainables.data.noise import NOISES, Noise, corrupt
+from trainables.data.noise.base import Clean
 from trainables.loop import Loop
 from trainables.methods.base import Method, Run
 
+ROOT = Path(__file__).parent.parent
 DROPOUT = {"cnn": {"dropout": 0.2}}
 TIMES = {"seconds", "seconds/epoch"}  # the only parts of a report that two equal runs differ in
 
@@ -111,3 +119,21 @@ def differences(one: Any, other: Any, path: str = "") -> list[str]:
         pairs = enumerate(zip(one, other, strict=True))
         return [place for i, (a, b) in pairs for place in differences(a, b, f"{path}/{i}")]
     return [] if one == other else [path]
+
+
+def corrupted(labels: Any, kind: str, rate: float, seed: int) -> Noise:
+    """Ten classes of labels under a kind of noise; `rate` where the kind has one."""
+    cls = NOISES[kind]
+    options = {"rate": rate} if "rate" in schema(cls).model_fields else {}
+    images = np.zeros((len(labels), 1, 1, 1), dtype=np.uint8)
+    clean = Clean("toy", labels, 10, images, np.arange(len(labels)))
+    return corrupt(clean, build(cls, options), seed)
+
+
+def run_python(code: str, **environment: str) -> "subprocess.Popen[str]":
+    """Another Python, from the repository, with these tests' helpers."""
+    pipe = subprocess.PIPE
+    path = os.pathsep.join((str(ROOT), str(ROOT / "tests")))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, **environment}
+    command = [sys.executable, "-c", code]
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, cwd=ROOT, env=environment)

@@ -11,12 +11,21 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PlainValidator,
+    ValidationError,
+    create_model,
+)
 from pydantic_core import PydanticCustomError
 
-from trainables.bounds import Below1, Count, NonNegative, Positive, Seed, Unit
+from trainables.bounds import Below1, Count, NonNegative, Positive, Seed
 from trainables.data.noise import NOISES
+from trainables.data.noise.base import Kind
 from trainables.data.sources import SOURCES
+from trainables.data.statistics import STATISTICS
 from trainables.errors import ConfigError, unknown
 from trainables.methods import METHODS
 from trainables.methods.base import Method
@@ -32,19 +41,38 @@ Made = TypeVar("Made")
 
 
 class Noise(BaseModel):
-    """Label noise; `kind` is a key of `trainables.data.noise.NOISES`."""
+    """Label noise: `kind`, a key of NOISES, with its own fields beside it, and `seed`."""
 
     model_config = STRICT
     kind: str = "symmetric"
-    rate: Unit = 0.4
     seed: Seed = 0
+    options: Plain = {}
+
+    @property
+    def plain(self) -> Plain:
+        return {"kind": self.kind, **self.options, "seed": self.seed}
+
+
+def _noise(value: object) -> object:
+    """Take a kind's fields from beside `kind` and `seed`; its own schema checks them later."""
+    if not isinstance(value, Mapping):
+        return value
+    own = {key: value[key] for key in ("kind", "seed") if key in value}
+    return {**own, "options": {key: value[key] for key in value if key not in own}}
+
+
+def _share(value: object) -> object:
+    number = isinstance(value, float) and 0 < value < 1
+    if number or value == "source":
+        return value
+    raise PydanticCustomError("share", "must be above 0 and below 1, or source")
 
 
 class Split(BaseModel):
-    """The noisy validation split, stratified by the given labels."""
+    """The noisy validation split: a share, stratified by the given labels, or the source's own."""
 
     model_config = STRICT
-    validation: Annotated[float, Field(gt=0, lt=1)] = 0.25
+    validation: Annotated[float | Literal["source"], PlainValidator(_share)] = 0.25
     seed: Seed = 0
 
 
@@ -95,10 +123,13 @@ class Task(BaseModel):
 
     model_config = STRICT
     data: str = "digits"
-    noise: Noise = Noise()
+    per_class: Count | None = None  # only the first so many training images of each class
+    noise: Annotated[Noise, BeforeValidator(_noise)] = Noise(options={"rate": 0.4})
     split: Split = Split()
+    statistics: str = "source"  # mean and deviation that images are normalised with
     model: Pick = Choice(name="cnn")
     augment: bool = False  # the source's own small moves
+    precision: Literal["fp32", "bf16"] = "fp32"
     epochs: Count = 30
     optim: Optim = Optim()
 
@@ -138,9 +169,13 @@ class Config(BaseModel):
             if key not in KEYS:
                 raise ConfigError(f"{key}: {unknown('field', key, KEYS)}")
         task = _check(Task, {key: plain[key] for key in plain if key in Task.model_fields}, "")
+        if task.noise.kind in NOISES:
+            noise = task.noise.model_copy(update={"options": _options(task.noise)})
+            task = task.model_copy(update={"noise": noise})
         for path, name, table in (
             ("data", task.data, SOURCES),
             ("noise.kind", task.noise.kind, NOISES),
+            ("statistics", task.statistics, STATISTICS),
             ("model", task.model.name, MODELS),
             ("optim.schedule", task.optim.schedule.name, SCHEDULES),
         ):
@@ -151,8 +186,6 @@ class Config(BaseModel):
         _check(
             schema(SCHEDULES[schedule.name]), schedule.options, f"optim.schedule.{schedule.name}."
         )
-        if task.noise.kind == "none" and task.noise.rate:
-            raise ConfigError(f"noise.rate = {task.noise.rate}: kind none changes no label (use 0)")
         if task.optim.nesterov and not task.optim.momentum:
             raise ConfigError("optim.nesterov = True: needs a momentum above 0")
         given = {} if plain.get("methods") is None else plain["methods"]
@@ -182,6 +215,7 @@ class Config(BaseModel):
     def plain(self) -> Plain:
         """The nested settings this config can be parsed from again, defaults of the task too."""
         task = self.task.model_dump()
+        task["noise"] = self.task.noise.plain
         task["model"] = self.task.model.plain
         task["optim"]["schedule"] = self.task.optim.schedule.plain
         methods = {name: dict(settings) for name, settings in self.methods.items()}
@@ -206,8 +240,22 @@ TASK_KEYS = list(Task.model_fields)
 KEYS = [*TASK_KEYS, "methods", "seed", "select", "metric"]
 
 
+def _options(noise: Noise) -> Plain:
+    """The fields of a kind of noise, those left out with their defaults."""
+    mine = schema(NOISES[noise.kind])
+    for key, value in noise.options.items():
+        if key not in mine.model_fields:
+            for other in map(schema, NOISES.values()):
+                if key in other.model_fields:
+                    told = f"kind {noise.kind} has no {key} (leave it out)"
+                    raise ConfigError(f"noise.{key} = {value!r}: {told}")
+            hint = unknown("field", key, ["kind", "seed", *mine.model_fields]).partition("(")[2]
+            raise ConfigError(f"noise.{key}: unknown field ({hint}")
+    return _check(mine, noise.options, "noise.").model_dump()
+
+
 def _tuple(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
+    return tuple(map(_tuple, value)) if isinstance(value, list) else value
 
 
 def schema(cls: Any) -> type[BaseModel]:
@@ -234,6 +282,11 @@ def build(cls: Callable[..., Made], options: Mapping[str, Any]) -> Made:
     fields = dataclasses.fields(cls)  # type: ignore[arg-type]  # a dataclass, seen as what it makes
     names = {field.name.rstrip("_"): field.name for field in fields}
     return cls(**{names[key]: getattr(checked, key) for key in names})
+
+
+def make_noise(noise: Noise) -> Kind:
+    """A noise's kind with its settings."""
+    return build(NOISES[noise.kind], noise.options)
 
 
 def _check(model: type[Checked], data: Mapping[str, Any], path: str) -> Checked:

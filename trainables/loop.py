@@ -19,7 +19,7 @@ from trainables.config import Config
 from trainables.data.batch import Batch, cross_entropy
 from trainables.data.dataset import Dataset, prepare
 from trainables.data.resident import Resident, scaled
-from trainables.data.views import shifted
+from trainables.data.views import STILL, augmented
 from trainables.methods.base import Score
 from trainables.methods.chain import Chain
 from trainables.optim import make_optimizer
@@ -59,7 +59,7 @@ class Loop:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         data = data or prepare(task)
         self.classes = len(data.classes)
-        self.shift = data.shift
+        self.moves = data.view
         self.data = Resident(data, self.device, probe)
         self.size, self.epochs, self.batch = len(data.train), task.epochs, task.optim.batch
         self.steps_per_epoch = -(-self.size // self.batch)
@@ -105,16 +105,16 @@ class Loop:
         return logits
 
     def view(self, index: Tensor) -> Tensor:
-        images = self.data.images.index_select(0, index)
-        if self.shift:
-            images = shifted(images, self.shift, self.stream("view", self.device.type))
+        images = self.data.training(index)
+        if self.moves != STILL:
+            images = augmented(images, self.moves, self.stream("view", self.device.type))
         return scaled(images)
 
     def losses(self, mode: str = "eval") -> Tensor:
         rows = torch.arange(self.size, device=self.device)
         with torch.no_grad():
             if mode == "eval":
-                logits = self._evaluated(self.data.images)
+                logits = self._evaluated(lambda part: self.data.training(rows[part]), self.size)
             else:
                 held = [buffer.clone() for buffer in self.model.buffers()]
                 logits = torch.cat(
@@ -128,7 +128,7 @@ class Loop:
         if self._scores is None or self._scores[0] != self.step:
             with torch.no_grad():
                 given = self.data.validation_labels
-                logits = self._evaluated(self.data.validation)
+                logits = self._evaluated(self.data.validation, len(given))
                 loss = hard_cross_entropy(logits, given)
                 hits = (logits.argmax(1) == given).float().mean()
             self._scores = (self.step, Score(float(loss), float(hits)))
@@ -260,7 +260,7 @@ class Loop:
         """Train one step and run the methods' `step` hooks; give the learning rate it used."""
         index = self._next_index()
         label = self.data.labels.index_select(0, index)
-        y = self.data.targets.index_select(0, index)
+        y = self.data.targets.index_select(0, label)
         batch = Batch(self.view(index), y, label, index, ((index, 1.0),))
         batch = self.chain.batch(batch, self)
         factor = self.schedule(self.step / self.steps) * self.lr_scale
@@ -301,9 +301,10 @@ class Loop:
         self.latest = value
         if self.selection.offer(value):
             self.selected = snapshot.weights(self.model)
-        if self.data.probe is not None:
+        probe = self.data.probe
+        if probe is not None:
             with torch.no_grad():
-                self.probed.append(self._evaluated(self.data.probe).half().cpu())
+                self.probed.append(self._evaluated(probe.__getitem__, len(probe)).half().cpu())
         self.chain.epoch(self)
         return score
 
@@ -319,12 +320,14 @@ class Loop:
         finite = {key: value for key, value in metrics.items() if math.isfinite(value)}
         return losses | finite
 
-    def _evaluated(self, images: Tensor) -> Tensor:
-        """Logits in evaluation mode, of images as bytes or in [0, 1]; the model trains on after."""
+    def _evaluated(self, images: Callable[[slice], Tensor], count: int) -> Tensor:
+        """Logits in evaluation mode of `count` uint8 images, taken range by range; then trains on.
+
+        The result has a row per image; the ranges are as large as the device takes.
+        """
         self.model.eval()
-        raw = images.dtype == torch.uint8
-        parts = torch.split(images, CHUNK)
-        logits = [self.forward(scaled(part) if raw else part) for part in parts]
+        parts = [slice(start, start + CHUNK) for start in range(0, count, CHUNK)]
+        logits = [self.forward(scaled(images(part))) for part in parts]
         self.model.train()
         return torch.cat(logits)
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
+from trainables.config import schema
+from trainables.data.noise import NOISES
 from trainables.errors import ConfigError
 from trainables.models import MODELS
 from trainables.schedule import SCHEDULES
@@ -22,7 +24,9 @@ Plain = dict[str, Any]
 # Where a name may bring options of its own, `schedule: {step: {factor: 0.2}}`, and who takes them.
 PICKS: dict[Place, Mapping[str, type]] = {("model",): MODELS, ("optim", "schedule"): SCHEDULES}
 # They define the task: scores of trials that differ in them say nothing about each other.
-FIXED = ("data", "noise", "split", "model", "epochs", "seed")
+FIXED = (
+    "data", "per_class", "noise", "split", "statistics", "model", "precision", "epochs", "seed",
+)  # fmt: skip
 RANGES: dict[str, type[Uniform] | type[Log] | type[Int]] = {
     "uniform": Uniform,
     "log": Log,
@@ -191,7 +195,15 @@ def overlap(one: Place, other: Place) -> bool:
 
 
 def put(leaves: Leaves, later: Leaves) -> None:
-    """Lay a layer over what is there; a leaf replaces what it overlaps."""
+    """Lay a layer over what is there; a leaf replaces what it overlaps.
+
+    Another kind of noise drops the fields that it does not have.
+    """
+    kind = later.get(("noise", "kind"))
+    if kind is not None and kind.value in NOISES:
+        mine = {"kind", "seed", *schema(NOISES[kind.value]).model_fields}
+        for place in [place for place in leaves if place[0] == "noise" and place[1] not in mine]:
+            del leaves[place]
     for place, leaf in later.items():
         for other in [other for other in leaves if other != place and overlap(other, place)]:
             del leaves[other]

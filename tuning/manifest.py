@@ -29,9 +29,7 @@ def describe(plan: Plan, data: Dataset, argv: list[str]) -> dict[str, Any]:
         "plan": plan.plain,
         "data": data.address,
         "noise": {
-            "kind": noise.kind,
-            "rate": noise.rate,
-            "seed": noise.seed,
+            **noise.plain,
             "realised": data.noise.rate,
             "hash": data.noise.hash,
             "transitions": data.noise.transitions.tolist(),
@@ -48,8 +46,7 @@ def write_labels(store: Store, data: Dataset) -> None:
     """labels.parquet: what was given, what was true, who trains and who validates."""
     split = np.full(len(data.given), "train", dtype=object)
     split[data.validation] = "validation"
-    index = np.arange(len(data.given))
-    store.write_labels(index.tolist(), data.clean.tolist(), data.given.tolist(), split.tolist())
+    store.write_labels(data.rows.tolist(), data.clean.tolist(), data.given.tolist(), split.tolist())
 
 
 def read(store: Store) -> dict[str, Any]:

@@ -12,7 +12,7 @@ could be mistaken for data, and two processes write it once.
 import json
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,12 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
 
-from trainables.data.sources import SOURCES, Source
+from trainables.data.sources import SOURCES
+from trainables.data.sources.base import Source
+from trainables.data.views import View
 from trainables.errors import ConfigError
 
-FORMAT = 1  # of the files below; another number, another cache entry
+FORMAT = 2  # of the files below; another number, another cache entry
 ARRAYS = ("images", "labels", "test_images")
 
 
@@ -38,7 +40,8 @@ class Cached:
         test_images: (T, C, H, W) uint8.
         classes: K names.
         mean, std: C numbers each, of the training source in [0, 1].
-        shift: pixels a training view may move.
+        view: how a training image may be moved.
+        validation: positions the source itself sets aside for validation, if it does.
         address: sha256 of the arrays above.
     """
 
@@ -48,7 +51,8 @@ class Cached:
     classes: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    shift: int
+    view: View
+    validation: npt.NDArray[np.int64] | None
     address: str
 
 
@@ -90,7 +94,8 @@ def open_data(name: str) -> Cached:
         classes=tuple(facts["classes"]),
         mean=tuple(facts["mean"]),
         std=tuple(facts["std"]),
-        shift=facts["shift"],
+        view=View(**facts["view"]),
+        validation=None if facts["validation"] is None else np.array(facts["validation"]),
         address=facts["address"],
     )
 
@@ -134,7 +139,8 @@ def _write(root: Path, name: str, source: Source) -> None:
         "classes": source.classes,
         "mean": grey.mean((0, 2, 3)).tolist(),
         "std": grey.std((0, 2, 3)).tolist(),
-        "shift": source.shift,
+        "view": asdict(source.view),
+        "validation": None if source.validation is None else source.validation.tolist(),
     }
     written = root / "data" / f"{name}.json.draft"
     written.write_text(json.dumps(facts))

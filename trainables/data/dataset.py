@@ -7,10 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainables.config import Task
-from trainables.data.cache import open_data
+from trainables.config import Task, make_noise
+from trainables.data.cache import Cached, open_data
 from trainables.data.noise import Noise, corrupt
+from trainables.data.noise.base import Clean
 from trainables.data.split import Indices, stratified
+from trainables.data.statistics import STATISTICS, Statistics
+from trainables.data.views import STILL, View
 from trainables.errors import ConfigError
 
 
@@ -20,17 +23,19 @@ class Dataset:
 
     Attributes:
         images: (M, C, H, W) uint8, the whole source, mapped from the cache.
-        given: (M,) int64, the labels trained and validated on.
-        clean: (M,) int64, the source's own labels; for diagnostics, no method sees them.
+        rows: (S,) ascending positions in it of the images that are used.
+        given: (S,) int64, the labels trained and validated on.
+        clean: (S,) int64, the source's own labels; for diagnostics, no method sees them.
         noise: what was done to the labels.
-        train, validation: ascending positions in the source.
+        train, validation: ascending positions in `rows`.
         mean, std: C numbers each, for normalisation.
-        shift: pixels a training view may move.
+        view: how a training image may be moved.
         classes: K names.
         address: identity of images and clean labels.
     """
 
     images: Tensor
+    rows: Indices
     given: Tensor
     clean: Tensor
     noise: Noise
@@ -38,39 +43,89 @@ class Dataset:
     validation: Indices
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    shift: int
+    view: View
     classes: tuple[str, ...]
     address: str
 
 
 def prepare(task: Task) -> Dataset:
-    """Open a task's source, add its noise over the whole of it, split by the given labels."""
+    """Open a task's source, add its noise over the whole of it, split by the given labels.
+
+    Raises:
+        ConfigError: the source cannot be had, or the task asks of it what it does not have.
+    """
     cached = open_data(task.data)
-    noise = corrupt(
-        cached.labels, len(cached.classes), task.noise.kind, task.noise.rate, task.noise.seed
-    )
-    train, validation = stratified(
-        noise.labels, task.split.validation, task.split.seed, name="validation"
-    )
-    for part, rows in (("training", train), ("validation", validation)):
-        if not len(rows):
-            raise ConfigError(
-                f"split.validation = {task.split.validation}: leaves no {part} image of "
-                f"{len(noise.labels)} (choose a share further from its end)"
-            )
+    classes = len(cached.classes)
+    labels = np.array(cached.labels)
+    rows = first_of_each(labels, task.per_class)
+    clean = Clean(task.data, labels[rows], classes, cached.images, rows)
+    noise = corrupt(clean, make_noise(task.noise), task.noise.seed)
+    train, validation = _split(task, cached.validation, rows, noise.labels)
+    mean, std = _statistics(task, cached)
     return Dataset(
         images=_mapped(cached.images),
+        rows=rows,
         given=torch.from_numpy(noise.labels),
-        clean=torch.from_numpy(np.array(cached.labels)),
+        clean=torch.from_numpy(clean.labels),
         noise=noise,
         train=train,
         validation=validation,
-        mean=cached.mean,
-        std=cached.std,
-        shift=cached.shift if task.augment else 0,
+        mean=mean,
+        std=std,
+        view=cached.view if task.augment else STILL,
         classes=cached.classes,
         address=cached.address,
     )
+
+
+def first_of_each(labels: Indices, count: int | None) -> Indices:
+    """Ascending positions of the first `count` rows of each class; of all rows for None.
+
+    >>> first_of_each(np.array([1, 1, 0, 1, 0]), 2).tolist()
+    [0, 1, 2, 4]
+    """
+    if count is None:
+        return np.arange(len(labels))
+    chosen = [np.flatnonzero(labels == label)[:count] for label in np.unique(labels)]
+    return np.sort(np.concatenate(chosen))
+
+
+def _split(
+    task: Task, own: Indices | None, rows: Indices, given: Indices
+) -> tuple[Indices, Indices]:
+    share = task.split.validation
+    if share == "source":
+        if own is None:
+            raise ConfigError(
+                f"split.validation = source: {task.data} sets no images aside (give a share, "
+                "such as 0.1)"
+            )
+        aside = np.isin(rows, own)
+        train, validation = np.flatnonzero(~aside), np.flatnonzero(aside)
+    else:
+        train, validation = stratified(given, share, task.split.seed, name="validation")
+    for part, found in (("training", train), ("validation", validation)):
+        if not len(found):
+            raise ConfigError(
+                f"split.validation = {share}: leaves no {part} image of {len(rows)} (choose a "
+                "share further from its end)"
+            )
+    return train, validation
+
+
+def _statistics(task: Task, cached: Cached) -> Statistics:
+    """What to normalise with; one number stands for all channels."""
+    found = STATISTICS[task.statistics]
+    if found is None:
+        return cached.mean, cached.std
+    channels = cached.images.shape[1]
+    if len(found[0]) not in (1, channels):
+        raise ConfigError(
+            f"statistics = {task.statistics}: are of {len(found[0])} channels, {task.data} has "
+            f"{channels} (use source)"
+        )
+    mean, std = (values * channels if len(values) == 1 else values for values in found)
+    return mean, std
 
 
 def probe_images(name: str) -> Tensor:

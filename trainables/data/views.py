@@ -1,28 +1,58 @@
 """Batched augmentation on the device: one call moves every image of a batch by its own amount."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
 
-def shifted(images: Tensor, pixels: int, generator: torch.Generator) -> Tensor:
-    """Move each image by a whole number of pixels each way, filling with zeros.
+@dataclass(frozen=True)
+class View:
+    """How a training image may be moved: the weak augmentation of a data set.
+
+    Attributes:
+        pixels: largest move each way; each of the 2 pixels + 1 moves per axis is equally likely.
+        flip: whether left and right change places in half of the views.
+        reflect: whether the image is continued by its mirror image, not by black.
+    """
+
+    pixels: int = 0
+    flip: bool = False
+    reflect: bool = False
+
+
+STILL = View()
+
+
+def augmented(images: Tensor, view: View, generator: torch.Generator) -> Tensor:
+    """A fresh view of each image, moved and flipped independently of its neighbours.
+
+    One gather does both: cropping at an offset is reading rows and columns from it, and flipping
+    is reading the columns backwards.
 
     Args:
         images: (B, C, H, W), any type.
-        pixels: the largest move; each of the 2 pixels + 1 moves per axis is equally likely.
+        view: what may be done.
         generator: on the images' device.
 
     Returns:
         (B, C, H, W), a new tensor.
     """
-    if pixels == 0:
-        return images.clone()
-    count, _, height, width = images.shape
-    moves = torch.randint(2 * pixels + 1, (2, count, 1), generator=generator, device=images.device)
-    rows = (moves[0] + torch.arange(height, device=images.device))[:, :, None]
-    columns = (moves[1] + torch.arange(width, device=images.device))[:, None, :]
+    count, channels, height, width = images.shape
+    pixels, device = view.pixels, images.device
+    moves = torch.randint(2 * pixels + 1, (2, count, 1), generator=generator, device=device)
+    across = torch.arange(width, device=device).expand(count, width)
+    if view.flip:
+        backwards = torch.randint(2, (count, 1), generator=generator, device=device)
+        across = torch.where(backwards == 1, width - 1 - across, across)
+    rows = moves[0] + torch.arange(height, device=device)
+    columns = moves[1] + across
     wide = width + 2 * pixels
-    padded = pad(images, (pixels,) * 4).flatten(2)
-    where = (rows * wide + columns).flatten(1)[:, None].expand(-1, images.shape[1], -1)
-    return padded.gather(2, where).view_as(images)
+    if view.reflect and pixels:
+        mirrored = pad(images.float(), (pixels,) * 4, mode="reflect").to(images.dtype)
+        padded = mirrored.flatten(2)
+    else:
+        padded = pad(images, (pixels,) * 4).flatten(2)
+    where = (rows[:, :, None] * wide + columns[:, None, :]).flatten(1)
+    return padded.gather(2, where[:, None].expand(-1, channels, -1)).view_as(images)

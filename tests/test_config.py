@@ -54,11 +54,11 @@ RICH = {
         ({"noise": 0.4}, "noise = 0.4: must be a mapping of its fields"),
         (
             {"split": {"validation": 0}},
-            "split.validation = 0: must be above 0 and below 1, or source",
+            "split.validation = 0: must be above 0 and below 1",
         ),
         (
             {"split": {"validation": 1.0}},
-            "split.validation = 1.0: must be above 0 and below 1, or source",
+            "split.validation = 1.0: must be above 0 and below",
         ),
         ({"model": "cn"}, "model = cn: unknown name 'cn' (did you mean cnn?)"),
         (

@@ -1,11 +1,12 @@
 """The loop: what a report says, which epoch counts, and the arithmetic of one step."""
 
 import math
+import tempfile
 from typing import Any
 
 import pytest
 import torch
-from toys import differences, finish, state_of, tiny, untimed
+from toys import differences, finish, run_python, state_of, tiny, untimed
 
 from trainables import snapshot
 from trainables.config import Config
@@ -477,3 +478,31 @@ def test_optimizers_are_torch_s(optim: dict[str, Any], build: Any, data: Dataset
         optimizer.step()
     for parameter, other in zip(mine, theirs, strict=True):
         torch.testing.assert_close(parameter.detach(), other.detach(), rtol=1e-5, atol=1e-7)
+
+
+def test_bf16_is_close_to_fp32_and_keeps_fp32_weights(data: Dataset) -> None:
+    loops = [Loop(tiny(precision=name), data) for name in ("fp32", "bf16")]
+    losses = [loop.losses() for loop in loops]
+    assert losses[1].dtype == torch.float32
+    assert 0 < (losses[0] - losses[1]).abs().max() < 0.05
+    finish(loops[1])
+    assert {tensor.dtype for tensor in loops[1].parameters} == {torch.float32}
+    assert loops[1].latest > 0.2  # it learns
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("compiler", ["", "/nonexistent"])
+def test_a_compiled_network_trains_the_same_with_a_compiler_or_without(compiler: str) -> None:
+    code = (
+        "import torch; from toys import finish, small, tiny; from trainables.loop import Loop\n"
+        "torch.set_num_threads(1)\n"
+        "configs = [tiny(compile=x, epochs=1, model='cnn') for x in (False, True)]\n"
+        "told = [finish(Loop(config, small()))[-1]['train/loss'] for config in configs]\n"
+        "print(told, abs(told[0] - told[1]) < 1e-4 * told[0])"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        more = {"CXX": compiler} if compiler else {}
+        process = run_python(code, TORCHINDUCTOR_CACHE_DIR=folder, **more)
+        out, err = process.communicate(timeout=300)
+    assert out.strip().endswith("True"), out + err
+    assert ("WON'T CONVERT" in err) == bool(compiler), err

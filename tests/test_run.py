@@ -38,7 +38,7 @@ def life(tmp_path: Path) -> Life:
         holes=[HOLE],
         task="digits",
         keep=1,
-        promise=Promise("name", tmp_path, "val/acc", {"mr": 2}, 1),
+        promise=Promise("name", "val/acc", {"mr": 2}, 1),
         console=Console(file=StringIO()),
         interrupt=Interrupt(),
     )
@@ -95,7 +95,7 @@ def test_what_ends_a_run_before_its_trials(life: Life, reason: str) -> None:
     elif reason == "journal":
         life.broken = lambda: True
     else:
-        life.promise = Promise("name", life.store.folder, "val/acc", {"mr": 2}, 1, 0.001)
+        life.promise = Promise("name", "val/acc", {"mr": 2}, 1, 0.001)
         assert not life.over()  # it counts from the first report
         trained(life, 0.5)
         assert life.began is not None

@@ -129,7 +129,8 @@ class Task(BaseModel):
     statistics: str = "source"  # mean and deviation that images are normalised with
     model: Pick = Choice(name="cnn")
     augment: bool = False  # the source's own small moves
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "bf16"] = "fp32"  # of the network's arithmetic; weights stay fp32
+    compile: bool = False  # the network, by torch.compile; a warm-up of up to a minute per trial
     epochs: Count = 30
     optim: Optim = Optim()
 

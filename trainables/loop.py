@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy as hard_cross_entropy
 
 from trainables import snapshot
+from trainables.compiled import compiled
 from trainables.config import Config
 from trainables.data.batch import Batch, cross_entropy
 from trainables.data.dataset import Dataset, prepare
@@ -23,10 +24,10 @@ from trainables.data.views import STILL, augmented
 from trainables.methods.base import Score
 from trainables.methods.chain import Chain
 from trainables.optim import make_optimizer
+from trainables.passes import Passes
 from trainables.rng import Streams, default_generator, seed_of
 from trainables.select import Selection
 
-CHUNK = 2048  # rows per forward pass without gradients
 WORST_NATS = 10.0  # times log K: the loss that stands for a diverged one
 
 
@@ -60,6 +61,7 @@ class Loop:
         data = data or prepare(task)
         self.classes = len(data.classes)
         self.moves = data.view
+        self.half = task.precision == "bf16"
         self.data = Resident(data, self.device, probe)
         self.size, self.epochs, self.batch = len(data.train), task.epochs, task.optim.batch
         self.steps_per_epoch = -(-self.size // self.batch)
@@ -67,6 +69,8 @@ class Loop:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed_of(config.seed, "model"))
             self.model = config.make_model().build(self.data.shape, self.classes).to(self.device)
+        self.model = self.model.to(memory_format=torch.channels_last)
+        self._network = compiled(self.model) if task.compile else self.model
         self.parameters = list(self.model.parameters())
         self.optimizer = make_optimizer(task.optim, self.model)
         self.schedule = config.make_schedule()
@@ -87,6 +91,7 @@ class Loop:
         self._scores: tuple[int, Score] | None = None  # of the model after this step
         self._order: tuple[int, Tensor] | None = None  # of this epoch
         self._streams = Streams(config.seed)
+        self._passes = Passes(self.data.shape, self.device)
         self._defaults = default_generator(self.device)
         self.chain = Chain(config.make_methods())
         self.chain.start(self)
@@ -101,8 +106,11 @@ class Loop:
         return self._streams.at(self.step, name, device)
 
     def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.model(self.data.normalised(x))
-        return logits
+        x = self.data.normalised(x).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
+            # evaluation sees many shapes, each of which would be compiled anew
+            logits: Tensor = (self._network if self.model.training else self.model)(x)
+        return logits.float()
 
     def view(self, index: Tensor) -> Tensor:
         images = self.data.training(index)
@@ -221,6 +229,10 @@ class Loop:
             "lr": self.schedule((state["step"] - 1) / self.steps) * state["lr_scale"],
         }
 
+    def close(self) -> None:
+        """End what works for this loop in the background."""
+        self.data.close()
+
     def state_dict(self) -> dict[str, Any]:
         """A copy of everything the config cannot rebuild, but `kept`: tensors and plain values."""
         return {
@@ -289,7 +301,9 @@ class Loop:
         epoch, position = divmod(self.step, self.steps_per_epoch)
         if self._order is None or self._order[0] != epoch:
             generator = torch.Generator().manual_seed(seed_of(self.config.seed, epoch, "order"))
-            self._order = (epoch, torch.randperm(self.size, generator=generator).to(self.device))
+            order = torch.randperm(self.size, generator=generator).to(self.device)
+            self._order = (epoch, order)
+            self.data.plan(list(torch.split(order, self.batch))[position:])
         return self._order[1][position * self.batch : (position + 1) * self.batch]
 
     def _end_epoch(self) -> Score:
@@ -321,15 +335,11 @@ class Loop:
         return losses | finite
 
     def _evaluated(self, images: Callable[[slice], Tensor], count: int) -> Tensor:
-        """Logits in evaluation mode of `count` uint8 images, taken range by range; then trains on.
-
-        The result has a row per image; the ranges are as large as the device takes.
-        """
+        """Logits in evaluation mode of `count` uint8 images, given range by range."""
         self.model.eval()
-        parts = [slice(start, start + CHUNK) for start in range(0, count, CHUNK)]
-        logits = [self.forward(scaled(images(part))) for part in parts]
+        logits = self._passes.over(lambda part: self.forward(scaled(images(part))), count)
         self.model.train()
-        return torch.cat(logits)
+        return logits
 
     def _from_memory(self) -> dict[str, Any]:
         assert self.kept is not None, "back() before the first keep()"

@@ -77,6 +77,7 @@ class Trial(tune.Trainable):
 
     def cleanup(self) -> None:
         if hasattr(self, "loop"):
+            self.loop.close()
             del self.loop
             gc.collect()
             if torch.cuda.is_available():

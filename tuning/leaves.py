@@ -25,7 +25,8 @@ Plain = dict[str, Any]
 PICKS: dict[Place, Mapping[str, type]] = {("model",): MODELS, ("optim", "schedule"): SCHEDULES}
 # They define the task: scores of trials that differ in them say nothing about each other.
 FIXED = (
-    "data", "per_class", "noise", "split", "statistics", "model", "precision", "epochs", "seed",
+    "data", "per_class", "noise", "split", "statistics", "model", "precision", "compile", "epochs",
+    "seed",
 )  # fmt: skip
 RANGES: dict[str, type[Uniform] | type[Log] | type[Int]] = {
     "uniform": Uniform,

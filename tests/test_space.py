@@ -156,7 +156,7 @@ def test_task_is_spelt_out_with_holes_as_written(write: Write) -> None:
     ("task", "said"),
     [
         ("digit", "--task digit: unknown task 'digit' (did you mean digits?); or give the path"),
-        ("zzz", "known: digits"),
+        ("zzz", "known: cdr-mnist, cifar10"),
         ("none.yaml", "none.yaml: no such file"),
         ("a/b", "no such file"),
     ],

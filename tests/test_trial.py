@@ -13,7 +13,8 @@ from ray import cloudpickle
 from toys import differences, state_of, untimed
 
 import trainables.trial
-from trainables.config import Config
+from trainables.config import Config, Task
+from trainables.data.dataset import Dataset, prepare
 from trainables.errors import ConfigError
 from trainables.loop import Loop
 from trainables.methods import METHODS
@@ -404,3 +405,19 @@ def test_trainable_for_refuses(chain: str, told: str) -> None:
 def test_a_bound_trial_refuses_a_wrong_config(config: dict[str, Any], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         trainable_for("mr")(config=config)
+
+
+def test_trials_of_one_actor_prepare_their_data_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared: list[Task] = []
+
+    def noting(task: Task) -> Dataset:
+        prepared.append(task)
+        return prepare(task)
+
+    monkeypatch.setattr("trainables.trial.prepare", noting)
+    trial = Trial({"epochs": 1})
+    for config in ({"optim": {"lr": 0.1}}, {"noise": {"rate": 0.2}}):
+        trial.reset({"epochs": 1, **config})
+        expected = prepare(Config.parse(config).task)
+        assert trial.loop.data.labels.tolist() == expected.given[expected.train].tolist()
+    assert len(prepared) == 2

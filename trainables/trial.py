@@ -24,8 +24,8 @@ import ray
 import torch
 from ray import tune
 
-from trainables.config import Config
-from trainables.data.dataset import prepare
+from trainables.config import Config, Task
+from trainables.data.dataset import DATA_FIELDS, Dataset, prepare
 from trainables.errors import ConfigError
 from trainables.loop import Loop
 from trainables.methods.chain import name_of, parse
@@ -54,6 +54,7 @@ class Trial(tune.Trainable):
     memory_resets: ClassVar[bool] = True  # a reset reads the state from memory while it is there
 
     loop: Loop
+    _data: tuple[dict[str, Any], Dataset]  # with the fields of the task it was prepared from
     _from: str | None  # a checkpoint to go on from, before the first step
     _newest: Any  # what Tune last saved or restored
     _going_back: bool  # within a reset
@@ -154,7 +155,7 @@ class Trial(tune.Trainable):
         # Ray hides GPUs from a trial that asked for some, but not from one that asked for none
         device = ("cuda" if self._granted("GPU", 0) else "cpu") if ray.is_initialized() else None
         parsed = Config.parse(plain)
-        data = prepare(parsed.task)
+        data = self._prepared(parsed.task)
         if about.get("labels") not in (None, data.noise.hash):
             raise ConfigError(
                 f"noise: labels made on this machine have hash {data.noise.hash[:12]}, the study's "
@@ -162,6 +163,13 @@ class Trial(tune.Trainable):
             )
         self.loop = Loop(parsed, data, device=device)
         self.loop.fetch = self._fetch
+
+    def _prepared(self, task: Task) -> Dataset:
+        """The task's data; the trials of a study that share an actor share it, too."""
+        wanted = {name: getattr(task, name) for name in DATA_FIELDS}
+        if not hasattr(self, "_data") or self._data[0] != wanted:
+            self._data = wanted, prepare(task)
+        return self._data[1]
 
     def _granted(self, resource: str, otherwise: float) -> float:
         request = self.trial_resources

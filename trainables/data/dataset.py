@@ -16,6 +16,9 @@ from trainables.data.statistics import STATISTICS, Statistics
 from trainables.data.views import STILL, View
 from trainables.errors import ConfigError
 
+# of a task: what `prepare` looks at
+DATA_FIELDS = ("data", "per_class", "noise", "split", "statistics", "augment")
+
 
 @dataclass(frozen=True)
 class Dataset:

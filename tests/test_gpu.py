@@ -49,3 +49,44 @@ def test_a_reused_actor_gives_its_memory_back() -> None:
     torch.cuda.empty_cache()
     assert before > 0
     assert abs(torch.cuda.memory_allocated() - before) <= 0.01 * before
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_images_gathered_ahead_train_the_same_weights(
+    precision: str, data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny({"mr": {}}, augment=True, precision=precision)
+    resident = Loop(config, data, device="cuda")
+    finish(resident)
+    monkeypatch.setattr("trainables.data.resident.SHARE", 0.0)
+    ahead = Loop(config, data, device="cuda")
+    finish(ahead)
+    ahead.close()
+    assert differences(state_of(ahead)["model"], state_of(resident)["model"]) == []
+
+
+def test_bf16_is_close_to_fp32(data: Dataset) -> None:
+    losses = [Loop(tiny(precision=x), data, device="cuda").losses() for x in ("fp32", "bf16")]
+    assert losses[1].dtype == torch.float32
+    assert 0 < (losses[0] - losses[1]).abs().max() < 0.05
+
+
+def test_a_compiled_network_trains_like_the_plain_one(data: Dataset) -> None:
+    losses = [
+        finish(Loop(tiny(model="cnn", epochs=1, compile=x), data, device="cuda"))[-1]["train/loss"]
+        for x in (False, True)
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+def test_a_step_waits_for_nothing(data: Dataset) -> None:
+    loop = Loop(tiny({"mr": {}, "mixup": {}, "smooth": {}}, augment=True), data, device="cuda")
+    for _ in range(11):  # what is done once an epoch may wait
+        loop.advance()
+    with torch.cuda.device(0):
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            for _ in range(5):
+                loop.advance()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")

@@ -51,5 +51,7 @@ class Mixup(Method):
         stream = run.stream("mixup")
         # torch's Beta takes no generator
         beta = np.random.default_rng(stream.initial_seed()).beta(self.alpha, self.alpha)
-        partner = torch.randperm(len(batch.x), generator=stream).to(batch.x.device)
+        partner = torch.randperm(len(batch.x), generator=stream).to(
+            batch.x.device, non_blocking=True
+        )
         return mixed(batch, float(beta), partner)

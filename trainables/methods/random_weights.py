@@ -31,4 +31,4 @@ class RandomWeights(Method):
 
     def batch(self, batch: Batch, run: Run) -> Batch:
         z = torch.randn(len(batch.y), generator=run.stream("random-weights"))
-        return replace(batch, y=batch.y * rectified(z).to(batch.y)[:, None])
+        return replace(batch, y=batch.y * rectified(z).to(batch.y, non_blocking=True)[:, None])

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 from toys import differences, finish, run_python, state_of, tiny, untimed
 
 from trainables import snapshot
@@ -506,3 +507,23 @@ def test_a_compiled_network_trains_the_same_with_a_compiler_or_without(compiler:
         out, err = process.communicate(timeout=300)
     assert out.strip().endswith("True"), out + err
     assert ("WON'T CONVERT" in err) == bool(compiler), err
+
+
+@pytest.mark.parametrize(("batch", "sizes"), [(23, [23] * 12 + [24]), (299, [300]), (1, [1] * 300)])
+def test_no_batch_of_one_row_is_left_over(data: Dataset, batch: int, sizes: list[int]) -> None:
+    loop = Loop(tiny(optim={"batch": batch}), data)
+    assert loop.steps_per_epoch == len(sizes)
+    seen: list[Tensor] = []
+    while loop.step < loop.steps_per_epoch:
+        seen.append(loop._next_index())
+        loop.step += 1
+    assert [len(index) for index in seen] == sizes
+    assert sorted(torch.cat(seen).tolist()) == list(range(300))
+
+
+def test_training_loss_counts_every_row_once(data: Dataset) -> None:
+    loop = Loop(tiny(optim={"batch": 23, "lr": 1e-9}, epochs=1, model="cnn"), data)
+    loop.model.eval()  # the same weights and statistics all along
+    loop.model.train = lambda mode=True: loop.model  # type: ignore[method-assign]
+    expected = float(loop.losses().mean())
+    assert loop.train()["train/loss"] == pytest.approx(expected, rel=1e-4)

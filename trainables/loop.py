@@ -64,7 +64,9 @@ class Loop:
         self.half = task.precision == "bf16"
         self.data = Resident(data, self.device, probe)
         self.size, self.epochs, self.batch = len(data.train), task.epochs, task.optim.batch
-        self.steps_per_epoch = -(-self.size // self.batch)
+        # one row left over joins the batch before it: batch norm has no deviation of one row
+        alone = self.size % self.batch == 1 < min(self.size, self.batch)
+        self.steps_per_epoch = -(-self.size // self.batch) - alone
         self.steps = self.epochs * self.steps_per_epoch
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed_of(config.seed, "model"))
@@ -303,8 +305,12 @@ class Loop:
             generator = torch.Generator().manual_seed(seed_of(self.config.seed, epoch, "order"))
             order = torch.randperm(self.size, generator=generator).to(self.device)
             self._order = (epoch, order)
-            self.data.plan(list(torch.split(order, self.batch))[position:])
-        return self._order[1][position * self.batch : (position + 1) * self.batch]
+            self.data.plan([self._part(order, at) for at in range(position, self.steps_per_epoch)])
+        return self._part(self._order[1], position)
+
+    def _part(self, order: Tensor, position: int) -> Tensor:
+        last = position == self.steps_per_epoch - 1
+        return order[position * self.batch : self.size if last else (position + 1) * self.batch]
 
     def _end_epoch(self) -> Score:
         score = self.validate()
@@ -325,7 +331,8 @@ class Loop:
     def _metrics(self, ended: Score | None) -> dict[str, float]:
         nats, hits = self.sums.tolist()
         steps = (self.step - 1) % self.steps_per_epoch + 1
-        rows = min(steps * self.batch, self.size)  # seen in this epoch
+        whole = steps == self.steps_per_epoch
+        rows = self.size if whole else steps * self.batch  # seen in this epoch
         metrics = {"train/loss": nats / rows, "train/acc": hits / rows, **self.chain.metrics()}
         if ended:
             metrics |= {"val/loss": ended.loss, "val/acc": ended.acc}

@@ -14,5 +14,6 @@ STATISTICS: dict[str, Statistics | None] = {
     "cifar10": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),  # SOP, MR, CDR, mixup
     "cifar10-pixels": ((0.4914, 0.4822, 0.4465), (0.247, 0.243, 0.261)),  # stochastic resetting
     "cifar100": ((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)),
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),  # what pretrained weights expect
     "clothing1m": ((0.6959, 0.6537, 0.6371), (0.3113, 0.3192, 0.3214)),
 }

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -146,3 +147,13 @@ def test_only_confirmation_and_benchmarks_open_the_seal() -> None:
         if path.parts[0] != "benchmarks" and "tuning.sealed" in imports(path)
     }
     assert users <= {"tuning.confirm"}
+
+
+def test_every_package_is_installed() -> None:
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    there = {
+        ".".join(path.relative_to(ROOT).parent.parts)
+        for top in ("trainables", "tuning")
+        for path in (ROOT / top).rglob("*.py")
+    }
+    assert there <= set(listed)

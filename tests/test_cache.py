@@ -1,6 +1,13 @@
 """The cache: written whole and once, mapped by all, with test labels apart."""
 
+import errno
+import io
+import os
+import shutil
+import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -8,10 +15,12 @@ import pytest
 from toys import run_python
 
 from trainables.config import Config
-from trainables.data import cache
-from trainables.data.cache import open_data
+from trainables.data import arrays, cache
+from trainables.data.cache import cached, open_data
 from trainables.data.dataset import Dataset, prepare, probe_images
+from trainables.data.meter import Meter
 from trainables.data.sources import SOURCES, Source
+from trainables.data.sources.roots import draft, reserved
 from trainables.data.views import STILL
 from trainables.errors import ConfigError
 
@@ -43,6 +52,18 @@ def files(folder: Path) -> dict[str, int]:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.suffix != ".lock"
     }
+
+
+def drafts(folder: Path) -> list[Path]:
+    """What a writer left half-written."""
+    return [path for path in folder.rglob("*") if "draft" in path.name]
+
+
+class Terminal(io.StringIO):
+    """A text file that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
 
 
 def test_a_second_opening_maps_what_the_first_wrote(
@@ -82,17 +103,17 @@ def toy():
     labels = np.array([0, 1, 0])
     return sources.Source(images, labels, images[:2] + 100, np.array([0, 1]), ("a", "b"), View())
 
-def dying(path, array, save=cache._save):
+def dying(path, array, looks=(), save=cache.save):
     if os.environ["DIE"] in str(path):
         with open(path, "wb") as file:
             file.write(b"half")
             file.flush()
             os._exit(9)
-    save(path, array)
+    return save(path, array, looks)
 
 sources.SOURCES["toy"] = toy
 if os.environ["DIE"]:
-    cache._save = dying
+    cache.save = dying
 print(cache.open_data("toy").address)
 """
 
@@ -100,24 +121,35 @@ print(cache.open_data("toy").address)
 def test_two_processes_at_once_write_once(home: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
     processes = [run_python(WRITER, LOG=str(log), DIE="") for _ in range(2)]
-    told = [process.communicate(timeout=60) for process in processes]
+    told = [process.communicate(timeout=300) for process in processes]
     assert [out for out, _ in told] == [f"{open_data('toy').address}\n"] * 2, told
     assert log.read_text() == "read\n"
 
 
-@pytest.mark.parametrize("where", ["/images.npy", "/test_images.npy", "/sealed/"])
+@pytest.mark.parametrize("where", ["/images.npy", "/test_images.npy", "/test_labels.npy"])
 def test_a_writer_killed_half_way_is_survived(where: str, home: Path, tmp_path: Path) -> None:
     process = run_python(WRITER, LOG=str(tmp_path / "log"), DIE=where)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == 9, err
     assert not (home / "data" / "toy.json").exists()
     data = open_data("toy")
     np.testing.assert_array_equal(data.images, toy().images)
     np.testing.assert_array_equal(np.load(home / "sealed" / "toy.npy"), [0, 1])
-    assert not [path for path in home.rglob("*") if "draft" in path.name]
+    assert drafts(home) == []
 
 
-@pytest.mark.parametrize("text", ["", "{", '{"format": 0, "address": "."}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "7",
+        '{"format": 0, "address": "."}',
+        '{"format": 3, "address": "."}',
+        '{"format": 3, "address": 1, "files": []}',
+    ],
+)
 def test_a_damaged_or_older_entry_is_written_anew(text: str, home: Path) -> None:
     address = open_data("toy").address
     (home / "data" / "toy.json").write_text(text)
@@ -135,17 +167,191 @@ def test_a_home_that_cannot_be_written_is_told(
     assert "\n" not in str(told.value)
 
 
-def test_a_full_disk_is_told_and_leaves_no_entry(
-    home: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
+@pytest.mark.parametrize("where", ["images.npy", "labels.npy", "test_labels.npy"])
+def test_a_failing_disk_is_told_and_leaves_nothing(
+    where: str, number: int, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(path: Path, array: Any) -> None:
-        raise OSError(28, "No space left on device")
+    def failing(path: Path, array: Any, looks: Any = ()) -> Any:
+        if path.name == where:
+            path.write_text("half")
+            raise OSError(number, os.strerror(number))
+        return arrays.save(path, array, looks)
 
     with monkeypatch.context() as patch:
-        patch.setattr(cache, "_save", full)
-        with pytest.raises(ConfigError, match="No space left"):
+        patch.setattr(cache, "save", failing)
+        with pytest.raises(ConfigError, match=os.strerror(number)) as told:
             open_data("toy")
+    room = "a folder with more room" in str(told.value)
+    assert room is (number != errno.EIO)
+    assert files(home) == {}
+    assert drafts(home) == []
     assert len(open_data("toy").labels) == 3
+
+
+def test_too_small_a_disk_is_told_before_anything_is_written(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=10))
+    with pytest.raises(ConfigError, match="0 MiB needed, 0 free; free some room there, or set"):
+        open_data("toy")
+    assert files(home) == {}
+
+
+def test_a_source_s_own_failure_is_not_the_cache_s(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> Source:
+        raise FileNotFoundError(2, "No such file or directory", "/x/images")
+
+    monkeypatch.setitem(SOURCES, "toy", broken)
+    with pytest.raises(ConfigError, match=r"^data toy: .*No such file or directory: '/x/images'$"):
+        open_data("toy")
+    assert drafts(home) == []
+
+
+# Damage
+
+
+def test_a_truncated_array_is_written_anew(home: Path) -> None:
+    first = open_data("toy")
+    images = home / "data" / first.address / "images.npy"
+    images.write_bytes(images.read_bytes()[:-1])
+    assert open_data("toy").address == first.address
+    np.testing.assert_array_equal(open_data("toy").images, toy().images)
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_a_damaged_array_whose_source_is_gone_is_told(
+    damage: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone() -> Source:
+        raise ConfigError("data toy: is not in /x")
+
+    images = home / "data" / open_data("toy").address / "images.npy"
+    images.write_bytes(images.read_bytes()[:-1])
+    if damage == "gone":
+        images.unlink()
+    monkeypatch.setitem(SOURCES, "toy", gone)
+    flaw = "has 151 bytes, not 152" if damage == "cut" else "is not there"
+    with pytest.raises(ConfigError) as told:
+        open_data("toy")
+    assert str(told.value) == f"{images}: {flaw}; to write it anew: data toy: is not in /x"
+    assert drafts(home) == []
+
+
+def test_a_header_that_was_overwritten_is_told(home: Path) -> None:
+    images = home / "data" / open_data("toy").address / "images.npy"
+    images.write_bytes(bytes(images.stat().st_size))
+    with pytest.raises(ConfigError, match=r"\(remove .*toy.json: it is written anew\)"):
+        open_data("toy")
+
+
+def test_verifying_reads_every_byte(home: Path) -> None:
+    assert cached() == []
+    assert "is not there" in cache.verify("toy")[0]
+    images = home / "data" / open_data("toy").address / "images.npy"
+    assert cached() == ["toy"]
+    assert cache.verify("toy") == []
+    content = bytearray(images.read_bytes())
+    content[-1] ^= 1
+    images.write_bytes(content)
+    open_data("toy")  # its size is right
+    cure = f"(remove {home / 'data' / 'toy.json'}: it is written anew)"
+    assert cache.verify("toy") == [f"{images}: was altered, its checksum is another {cure}"]
+    (home / "data" / "toy.json").unlink()
+    np.testing.assert_array_equal(open_data("toy").images, toy().images)
+    assert cache.verify("toy") == []
+    (home / "sealed" / "toy.npy").unlink()
+    assert cache.verify("toy") == [f"{home / 'sealed' / 'toy.npy'}: is not there {cure}"]
+
+
+def test_verifying_reads_no_test_label(home: Path) -> None:
+    open_data("toy")
+    (home / "sealed" / "toy.npy").write_bytes(b"garbage")
+    assert cache.verify("toy") == []
+
+
+def test_two_names_of_one_set_share_its_files(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SOURCES, "alias", toy)
+    first = open_data("toy")
+    kept = files(home / "data" / first.address)
+    assert open_data("alias").address == first.address
+    assert files(home / "data" / first.address) == kept
+
+
+# Large sources
+
+
+def test_a_source_may_fill_the_draft_itself(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def large() -> Source:
+        images = reserved(draft("large") / "images.npy", (3, 2, 2, 2))
+        images[:] = toy().images
+        return replace(toy(), images=images)
+
+    monkeypatch.setitem(SOURCES, "large", large)
+    plain, own = open_data("toy"), open_data("large")
+    assert own.address == plain.address
+    assert (own.mean, own.std) == (plain.mean, plain.std)
+    assert cache.verify("large") == []
+    assert drafts(home) == []
+
+
+def test_a_source_that_fills_its_disk_is_told(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def large() -> Source:
+        reserved(draft("toy") / "labels.npy", (3,))
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setitem(SOURCES, "toy", large)
+    with pytest.raises(ConfigError, match="No space left on device; free some room there"):
+        open_data("toy")
+    assert drafts(home) == []
+
+
+def test_a_map_elsewhere_is_copied_in_parts(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.save(tmp_path / "large.npy", np.concatenate([toy().images] * 3))
+    images = np.load(tmp_path / "large.npy", mmap_mode="r")[3:6]
+    monkeypatch.setattr(arrays, "PART", 9)  # bytes: a row at a time
+    monkeypatch.setitem(SOURCES, "large", lambda: replace(toy(), images=images))
+    whole = open_data("large")
+    monkeypatch.undo()
+    monkeypatch.setenv("NOISETUNE_HOME", str(home))
+    monkeypatch.setitem(SOURCES, "toy", toy)
+    assert whole.address == open_data("toy").address
+
+
+def test_levels_are_exact_whatever_the_parts() -> None:
+    images = np.random.default_rng(0).integers(256, size=(50, 3, 4, 4), dtype=np.uint8)
+    levels = arrays.Levels(3)
+    for part in np.split(images, [1, 20]):
+        levels.add(part)
+    np.testing.assert_allclose(levels.mean(), (images / 255).mean((0, 2, 3)), rtol=1e-14)
+    np.testing.assert_allclose(levels.std(), (images / 255).std((0, 2, 3)), rtol=1e-13)
+
+
+def test_work_that_takes_long_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with Meter("quick", 2) as quick:
+        quick.add(1)
+    with Meter("slow", 3) as slow:
+        slow._start -= 2
+        for _ in range(3):
+            slow.add(1)
+    assert capsys.readouterr().err == "slow ...\n"
+
+
+def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with Meter("slow", 4) as slow:
+        slow._start -= 2
+        slow.add(2)
+        slow.add(1)
+    assert "slow" in terminal.getvalue()
+
+
+# Test labels
 
 
 def same(one: Dataset, other: Dataset) -> bool:

@@ -1,17 +1,21 @@
 """One copy of each data set on a machine, memory-mapped by every process that trains on it.
 
-    <home>/data/digits.json          names the address, the classes and the statistics
+    <home>/data/digits.json          names the address, the classes, the statistics, the checksums
     <home>/data/<address>/*.npy      images, labels, test_images
+    <home>/data/digits.draft/        all of it while it is being written
     <home>/sealed/digits.npy         test labels: in no address and no hash, read by tuning.sealed
 
-`<home>` is $NOISETUNE_HOME, else `noisetune` in the user's cache folder. A folder appears by one
-rename, after everything in it is on disk, under a lock: a kill while writing leaves nothing that
-could be mistaken for data, and two processes write it once.
+A folder appears by one rename, after everything in it is on disk, under a lock: a kill while
+writing leaves nothing that could be mistaken for data, and two processes write it once. Sizes are
+compared at every opening, checksums by `verify`.
 """
 
+import errno
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -21,12 +25,16 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
 
+from trainables.data.arrays import Levels, Look, save
+from trainables.data.entry import FORMAT, flaws, read
+from trainables.data.meter import Meter
 from trainables.data.sources import SOURCES
 from trainables.data.sources.base import Source
+from trainables.data.sources.roots import draft
+from trainables.data.sources.roots import home as home  # is part of this module too
 from trainables.data.views import View
 from trainables.errors import ConfigError
 
-FORMAT = 2  # of the files below; another number, another cache entry
 ARRAYS = ("images", "labels", "test_images")
 
 
@@ -56,37 +64,29 @@ class Cached:
     address: str
 
 
-def home() -> Path:
-    """The folder of everything noisetune keeps between runs."""
-    given = os.environ.get("NOISETUNE_HOME")
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(given) if given else Path(cache) / "noisetune"
-
-
 def open_data(name: str) -> Cached:
     """Map a data set, reading its source and writing the cache when it is not there yet.
 
     Raises:
-        ConfigError: the cache folder cannot be written.
+        ConfigError: the source cannot be had, or the cache folder cannot be written.
     """
-    root = home()
-    try:
-        (root / "data").mkdir(parents=True, exist_ok=True)
-        about = root / "data" / f"{name}.json"
-        if not _whole(about):
+    about = _about(name)
+    with _told():
+        facts, _ = read(about)
+        if facts is None:
+            about.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(f"{about}.lock"):
-                if not _whole(about):
-                    _write(root, name, SOURCES[name]())
-    except OSError as error:
-        raise ConfigError(
-            f"data cache {root}: {error.strerror or error}; set NOISETUNE_HOME to a folder that "
-            "can be written"
-        ) from error
-    facts = json.loads(about.read_text())
-    folder = root / "data" / facts["address"]
-    images, labels, test_images = (
-        np.load(folder / f"{array}.npy", mmap_mode="r") for array in ARRAYS
-    )
+                facts, flaw = read(about)  # another process may have been first
+                if facts is None:
+                    _make(name, flaw)
+                    facts = json.loads(about.read_text())
+    folder = about.parent / facts["address"]
+    try:
+        images, labels, test_images = (
+            np.load(folder / f"{array}.npy", mmap_mode="r") for array in ARRAYS
+        )
+    except (OSError, ValueError, EOFError) as error:
+        raise ConfigError(f"{folder}: {error} (remove {about}: it is written anew)") from error
     return Cached(
         images=images,
         labels=labels,
@@ -95,60 +95,126 @@ def open_data(name: str) -> Cached:
         mean=tuple(facts["mean"]),
         std=tuple(facts["std"]),
         view=View(**facts["view"]),
-        validation=None if facts["validation"] is None else np.array(facts["validation"]),
+        validation=None if facts["validation"] is None else np.array(facts["validation"], np.int64),
         address=facts["address"],
     )
 
 
-def _whole(about: Path) -> bool:
-    """Whether an entry is complete and of today's format."""
+def cached() -> list[str]:
+    """The data sets that have an entry, whole or not."""
+    return sorted(about.stem for about in (home() / "data").glob("*.json"))
+
+
+def verify(name: str) -> list[str]:
+    """What is wrong with an entry, a line each; reads all of it, but the test labels.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    about = _about(name)
+    facts, flaw = read(about)
+    if facts is None:
+        return [flaw or f"{about}: is not there, or older (it is written when it is needed)"]
+    cure = f"remove {about}: it is written anew"
+    found = flaws(about.parent / facts["address"], facts["files"], deep=True)
+    if not _sealed(name).is_file():
+        found.append(f"{_sealed(name)}: is not there")
+    return [f"{flaw} ({cure})" for flaw in found]
+
+
+def _about(name: str) -> Path:
+    return home() / "data" / f"{name}.json"
+
+
+def _sealed(name: str) -> Path:
+    return home() / "sealed" / f"{name}.npy"
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Turn what the file system refuses into a line with its cure."""
     try:
-        facts: dict[str, Any] = json.loads(about.read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
-        return False
-    folder = about.parent / facts["address"]
-    there = all((folder / f"{array}.npy").is_file() for array in ARRAYS)
-    return bool(facts["format"] == FORMAT) and there
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        cure = "a folder with more room" if full else "a folder that can be written"
+        raise ConfigError(
+            f"data cache {home()}: {error.strerror or error}; "
+            f"{'free some room there, or ' if full else ''}set NOISETUNE_HOME to {cure}"
+        ) from error
 
 
-def _write(root: Path, name: str, source: Source) -> None:
+def _make(name: str, flaw: str | None) -> None:
+    """Read a source and write its entry, under the lock; a failure leaves nothing of it.
+
+    Args:
+        name: the data set's.
+        flaw: what is wrong with the entry that is there, if one is.
+    """
+    folder = draft(name)
+    shutil.rmtree(folder.parent, ignore_errors=True)  # of a process that was killed while writing
+    try:
+        folder.mkdir(parents=True)
+        _write(name, _source(name))
+    except ConfigError as error:
+        raise error if flaw is None else error.within(f"{flaw}; to write it anew") from error
+    finally:
+        shutil.rmtree(folder.parent, ignore_errors=True)
+
+
+def _source(name: str) -> Source:
+    try:
+        return SOURCES[name]()
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise  # a large source writes into the draft
+        raise ConfigError(f"data {name}: {error}") from error
+
+
+def _write(name: str, source: Source) -> None:
     arrays: dict[str, npt.NDArray[Any]] = {
         "images": source.images,
         "labels": source.labels,
         "test_images": source.test_images,
     }
-    digest = sha256()
-    for key, array in arrays.items():
-        digest.update(f"{key} {array.dtype} {array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).data)
-    address = digest.hexdigest()
-    folder = root / "data" / address
-    draft = root / "data" / f"{address}.draft"
-    shutil.rmtree(draft, ignore_errors=True)  # of a process that was killed while writing
-    draft.mkdir()
-    for key, array in arrays.items():
-        _save(draft / f"{key}.npy", array)
-    shutil.rmtree(folder, ignore_errors=True)  # nothing vouches for what is in it
-    draft.rename(folder)
-    (root / "sealed").mkdir(exist_ok=True)
-    _save(root / "sealed" / f"{name}.npy", source.test_labels)
-    grey = source.images.astype(np.float64) / 255
+    whole = draft(name)
+    total = sum(array.nbytes for array in arrays.values())
+    _room(whole, sum(array.nbytes for array in arrays.values() if not isinstance(array, np.memmap)))
+    digest, levels, files = sha256(), Levels(source.images.shape[1]), {}
+    with Meter(f"data cache {home()}: writing {name}, {total >> 20} MiB", total) as meter:
+        for key, array in arrays.items():
+            digest.update(f"{key} {array.dtype} {array.shape}".encode())
+            looks: list[Look] = [
+                lambda part: digest.update(part.data),
+                lambda part: meter.add(part.nbytes),
+            ]
+            if key == "images":
+                looks.append(levels.add)
+            files[f"{key}.npy"] = asdict(save(whole / f"{key}.npy", array, looks))
     facts = {
         "format": FORMAT,
-        "address": address,
+        "address": digest.hexdigest(),
         "classes": source.classes,
-        "mean": grey.mean((0, 2, 3)).tolist(),
-        "std": grey.std((0, 2, 3)).tolist(),
+        "mean": levels.mean(),
+        "std": levels.std(),
         "view": asdict(source.view),
         "validation": None if source.validation is None else source.validation.tolist(),
+        "files": files,
     }
-    written = root / "data" / f"{name}.json.draft"
+    written, labels = whole.parent / "facts.json", whole.parent / "test_labels.npy"
     written.write_text(json.dumps(facts))
-    written.replace(root / "data" / f"{name}.json")
+    save(labels, source.test_labels)
+    folder = home() / "data" / digest.hexdigest()
+    if flaws(folder, files, deep=True):  # else another set has the same arrays
+        shutil.rmtree(folder, ignore_errors=True)
+        whole.rename(folder)
+    _sealed(name).parent.mkdir(exist_ok=True)
+    labels.replace(_sealed(name))
+    written.replace(_about(name))
 
 
-def _save(path: Path, array: npt.NDArray[Any]) -> None:
-    with path.open("wb") as file:
-        np.save(file, array, allow_pickle=False)
-        file.flush()
-        os.fsync(file.fileno())
+def _room(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        told = f"{os.strerror(errno.ENOSPC)}: {needed >> 20} MiB needed, {free >> 20} free"
+        raise OSError(errno.ENOSPC, told)

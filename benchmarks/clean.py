@@ -4,6 +4,11 @@
     python -m benchmarks.clean select    the regret of select: last | best | mean3 (15 minutes)
     python -m benchmarks.clean methods   every method tuned at equal budget (5 minutes a seed)
 
+The times are for digits on two cores. Another task, where the untuned trials have a learning rate
+of their own (here the one of MR's authors):
+
+    python -m benchmarks.clean worth --task mnist --seeds 3 --trials 8 --lr 0.1
+
 Seed s sets noise, split, initialisation, batches and search alike, so that methods are paired on s.
 Every trial records its predictions on the test images; the seal is opened after all choices are
 made.
@@ -16,6 +21,7 @@ import hashlib
 import json
 import subprocess
 import sys
+from argparse import Namespace
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -37,7 +43,7 @@ from tuning.schedulers import ASHA
 from tuning.sealed import open_labels
 from tuning.search import make_study
 from tuning.searchers import Random
-from tuning.space import Plan, load
+from tuning.space import ChainSpace, Plan, load
 
 NOISES = ("symmetric", "pairflip")
 CHAINS = ("ce", "mr")
@@ -52,7 +58,9 @@ class Run:
 
     def clean(self, labels: np.ndarray) -> np.ndarray:
         """(E,) accuracy on the clean test labels."""
-        return (self.predicted == labels).mean(1)
+        hits: np.ndarray = self.predicted == labels
+        accuracy: np.ndarray = hits.mean(1)
+        return accuracy
 
 
 def chosen_epochs(validation: Sequence[float], rule: str) -> list[tuple[float, int]]:
@@ -103,29 +111,41 @@ def train_all(out: Path, configs: Iterable[dict[str, Any]], workers: int) -> lis
     return runs
 
 
-def settings(noise: str, seed: int, epochs: int) -> list[str]:
-    """The `--set` values of one repetition."""
-    made = [f"noise.kind={noise}", f"noise.seed={seed}", f"split.seed={seed}", f"epochs={epochs}"]
-    return [part for value in made for part in ("--set", value)]
+def settings(args: Namespace, noise: str, seed: int) -> list[str]:
+    """What one repetition sets, in the words of `--set`."""
+    made = [f"noise.kind={noise}", f"noise.seed={seed}", f"split.seed={seed}"]
+    made += [f"epochs={args.epochs}"] if args.epochs else []
+    return [*made, *args.set]
 
 
-def space_of(chain: str, noise: str, seed: int, epochs: int) -> Plan:
+def space_of(args: Namespace, chain: str, noise: str, seed: int) -> Plan:
     """The search space of one repetition."""
-    values = settings(noise, seed, epochs)[1::2]
-    return load(chain, task="digits", spaces=[], settings=values, seed=seed, study_flags={})
+    values = settings(args, noise, seed)
+    return load(chain, task=args.task, spaces=[], settings=values, seed=seed, study_flags={})
+
+
+def kind_of(task: str) -> str:
+    """The kind of a task's own noise."""
+    plan = load("ce", task=task, spaces=[], settings=[], seed=0, study_flags={})
+    return plan.example.task.noise.kind
 
 
 def study(
-    args: argparse.Namespace, chains: Sequence[str], noise: str, seed: int
+    args: Namespace, chains: Sequence[str], noise: str, seed: int
 ) -> dict[str, dict[str, Any]]:
     """Search chains with equal budgets through the command; each one's best config."""
     trials = args.trials * len(chains)
-    folder = args.out / "studies" / f"{'_'.join(chains)}-{noise}-{seed}-{trials}"
+    values = settings(args, noise, seed)
+    # an interrupted call goes on; a call with other settings has a folder of its own
+    told = json.dumps([args.task, list(chains), trials, seed, values])
+    digest = hashlib.sha256(told.encode()).hexdigest()[:8]
+    name = f"{Path(args.task).stem}-{'_'.join(chains)}-{noise}-{seed}-{digest}"
+    folder = args.out / "studies" / name
     command = [sys.executable, "-m", "tuning.search"]
     if not folder.exists():
-        command += ["--method", ",".join(chains), "--trials", str(trials)]
+        command += ["--method", ",".join(chains), "--task", args.task, "--trials", str(trials)]
         command += ["--seed", str(seed), "--storage", str(folder.parent), "--name", folder.name]
-        command += settings(noise, seed, args.epochs)
+        command += [part for value in values for part in ("--set", value)]
     else:
         command += ["--resume", str(folder)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
@@ -135,23 +155,35 @@ def study(
     return {chain: done.ranking(chain)[0].config for chain in chains}
 
 
-def worth(args: argparse.Namespace) -> None:
+def untuned(space: ChainSpace, lr: float | None) -> dict[str, Any]:
+    """The methods' defaults, which are their authors' values, at a learning rate.
+
+    Args:
+        space: what a search would fill.
+        lr: the learning rate; the task's own for None, if it is fixed there.
+    """
+    plain = space.config(space.sample)
+    plain["methods"] = {name: {} for name in plain["methods"]}
+    is_open = any(hole.column == "optim/lr" for hole in space.holes)
+    if lr or is_open:
+        plain["optim"]["lr"] = lr or Config().task.optim.lr
+    return plain
+
+
+def worth(args: Namespace) -> None:
     """CE and MR x defaults and tuned x selection rules x noises, on clean labels."""
     cells: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
-    for noise in NOISES:
+    for noise in args.noise:
         for seed in range(args.seeds):
             tuned = study(args, CHAINS, noise, seed)
             for chain in CHAINS:
-                space = space_of(chain, noise, seed, args.epochs).chains[0]
-                plain = space.config(space.sample)
-                plain["methods"] = {name: {} for name in plain["methods"]}
-                plain["optim"]["lr"] = Config().task.optim.lr
+                plain = untuned(space_of(args, chain, noise, seed).chains[0], args.lr)
                 cells.setdefault((noise, chain, "defaults"), []).append(plain)
                 cells.setdefault((noise, chain, "tuned"), []).append(tuned[chain])
     configs = [config for group in cells.values() for config in group]
     runs = iter(train_all(args.out, configs, args.workers))
     grouped = {cell: [next(runs) for _ in group] for cell, group in cells.items()}
-    labels = open_labels("digits", "benchmarks/clean.py worth")
+    labels = labels_of(configs[0], "worth")
     print("| noise | method | settings | last epoch | " + " | ".join(RULES[1:]) + " | lr, eta |")
     print("|---|---|---|---|---|---|---|")
     found: dict[tuple[str, str, str, str], np.ndarray] = {}
@@ -162,13 +194,17 @@ def worth(args: argparse.Namespace) -> None:
             texts.append(spread(found[(*cell, rule)]))
         print(f"| {' | '.join(cell)} | {' | '.join(texts)} | {knobs(cells[cell])} |")
     print("\npaired differences MR - CE, in points, mean +- sd over seeds (seeds MR wins):\n")
-    for noise in NOISES:
+    for noise in args.noise:
         for how in ("defaults", "tuned"):
             for rule in RULES:
-                gain = 100 * (found[noise, "mr", how, rule] - found[noise, "ce", how, rule])
+                gain = found[noise, "mr", how, rule] - found[noise, "ce", how, rule]
                 wins = int((gain > 0).sum())
-                told = f"{gain.mean():+.1f} +- {gain.std(ddof=1):.1f} ({wins}/{len(gain)})"
-                print(f"- {noise}, {how}, {rule}: {told}")
+                print(f"- {noise}, {how}, {rule}: {spread(gain, '+')} ({wins}/{len(gain)})")
+
+
+def labels_of(plain: dict[str, Any], part: str) -> np.ndarray:
+    """The clean test labels of a config's data set; to be asked for after the last choice."""
+    return open_labels(Config.parse(plain).task.data, f"benchmarks/clean.py {part}")
 
 
 def picked(group: Sequence[Run], rule: str, labels: np.ndarray) -> np.ndarray:
@@ -185,31 +221,37 @@ def knobs(configs: Sequence[dict[str, Any]]) -> str:
     return f"{rates}; {shown}" if shown else rates
 
 
-def spread(values: np.ndarray) -> str:
-    return f"{100 * values.mean():.1f} +- {100 * values.std(ddof=1):.1f}"
+def spread(values: np.ndarray, sign: str = "") -> str:
+    """Mean +- sd in points; a single value has no sd."""
+    told = f"{100 * values.mean():{sign}.1f}"
+    return f"{told} +- {100 * values.std(ddof=1):.1f}" if len(values) > 1 else told
 
 
-def select(args: argparse.Namespace) -> None:
+def select(args: Namespace) -> None:
     """The regret of each rule over random-search studies, with FIFO and with ASHA."""
     studies = [
-        (noise, chain, seed) for noise in NOISES for chain in CHAINS for seed in range(args.seeds)
+        (noise, chain, seed)
+        for noise in args.noise
+        for chain in CHAINS
+        for seed in range(args.seeds)
     ]
     configs = []
     for noise, chain, seed in studies:
-        space = space_of(chain, noise, seed, args.epochs).chains[0]
+        space = space_of(args, chain, noise, seed).chains[0]
         random = Random(space.holes, chain=chain, seed=seed, mode="max", starts=space.starts)
         configs += [space.config(random.suggest(n, [])) for n in range(args.trials)]
     runs = iter(train_all(args.out, configs, args.workers))
     grouped = [[next(runs) for _ in range(args.trials)] for _ in studies]
+    epochs = Config.parse(configs[0]).task.epochs
     picks = {
         (rule, how): [pick(group, rule) for group in grouped]
         for rule in RULES
-        for how, pick in (("fifo", fifo), ("asha", partial(asha, epochs=args.epochs)))
+        for how, pick in (("fifo", fifo), ("asha", partial(asha, epochs=epochs)))
     }
-    labels = open_labels("digits", "benchmarks/clean.py select")
+    labels = labels_of(configs[0], "select")
     top = [max(run.clean(labels).max() for run in group) for group in grouped]
     print("regret in points: best trial and epoch on clean labels, minus what the rule picked\n")
-    cells = [(noise, chain) for noise in NOISES for chain in CHAINS]
+    cells = [(noise, chain) for noise in args.noise for chain in CHAINS]
     heads = [f"{noise} {chain}" for noise, chain in cells]
     print(f"| select | scheduler | {' | '.join(heads)} | worst cell | worst study |")
     print("|" + "---|" * (len(cells) + 4))
@@ -255,13 +297,14 @@ def asha(group: Sequence[Run], rule: str, epochs: int) -> tuple[int, int]:
     return trial, ended[trial][1]
 
 
-def methods(args: argparse.Namespace) -> None:
-    """Every method tuned with as many trials, on symmetric noise."""
+def methods(args: Namespace) -> None:
+    """Every method tuned with as many trials, on the first noise asked for."""
     chains = ("ce", *METHODS, "mr+mixup+reset")
-    tuned = [study(args, chains, "symmetric", seed) for seed in range(args.seeds)]
-    runs = iter(train_all(args.out, [best[chain] for chain in chains for best in tuned], 2))
+    tuned = [study(args, chains, args.noise[0], seed) for seed in range(args.seeds)]
+    configs = [best[chain] for chain in chains for best in tuned]
+    runs = iter(train_all(args.out, configs, args.workers))
     grouped = {chain: [next(runs) for _ in tuned] for chain in chains}
-    labels = open_labels("digits", "benchmarks/clean.py methods")
+    labels = labels_of(configs[0], "methods")
     print("| chain | " + " | ".join(RULES) + " |")
     print("|---|---|---|---|")
     for chain, group in grouped.items():
@@ -271,7 +314,7 @@ def methods(args: argparse.Namespace) -> None:
         print(f"| {chain} | {' | '.join(texts)} |")
 
 
-PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
+PARTS: dict[str, Callable[[Namespace], None]] = {
     "worth": worth,
     "select": select,
     "methods": methods,
@@ -281,13 +324,18 @@ PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("part", choices=PARTS)
+    parser.add_argument("--task", default="digits", help="a task's name")
+    parser.add_argument("--noise", nargs="+", help="kinds (the task's; of digits, pairflip too)")
+    parser.add_argument("--lr", type=float, help="of the untuned trials (the task's, else 0.05)")
+    parser.add_argument("--set", action="append", default=[], help="as of tuning.search")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--trials", type=int, default=24, help="per chain and study")
-    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--epochs", type=int, help="of a trial (the task's)")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("results/clean"))
     args = parser.parse_args()
     args.out = args.out.absolute()
+    args.noise = args.noise or list(NOISES if args.task == "digits" else [kind_of(args.task)])
     PARTS[args.part](args)
 
 

@@ -1,15 +1,19 @@
 """TensorBoard files, read back the way TensorBoard reads them."""
 
+import io
 import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata
 from tensorboard.plugins.hparams.api_pb2 import STATUS_FAILURE, STATUS_SUCCESS
 
 from tuning.board import Board
+from tuning.picture import NAMED, colours, transition_picture
 from tuning.study import Record
 
 COLUMNS = ["optim/lr", "mr/eta", "mr/exact", "optim/schedule"]
@@ -142,3 +146,43 @@ def test_a_folder_that_cannot_be_written_is_told_once(
         board.end(trial)
     assert len(caplog.records) == 1
     assert "TensorBoard files are incomplete" in caplog.text
+
+
+def test_labels_are_one_picture_however_many_lives(tmp_path: Path) -> None:
+    for _ in range(2):
+        board = Board(tmp_path / "tensorboard", COLUMNS, "digits")
+        board.labels(np.array([[3, 1], [2, 2]]), ["cat", "dog"])
+        board.close()
+    (file,) = (tmp_path / "tensorboard" / "labels").iterdir()
+    found = read(file.parent)
+    (shown,) = found.Images("clean to given")
+    image = Image.open(io.BytesIO(shown.encoded_image_string))
+    assert image.size == (shown.width, shown.height)
+    assert found.Tags()["scalars"] == []
+    with pytest.raises(KeyError):  # else it were a row in HPARAMS
+        found.PluginTagToContent(metadata.PLUGIN_NAME)
+
+
+def test_a_picture_that_cannot_be_drawn_ends_no_search(
+    board: Board, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*args: Any) -> None:
+        raise OSError("cannot open font")
+
+    monkeypatch.setattr("tuning.board.transition_picture", broken)
+    with caplog.at_level(logging.WARNING, "tuning.board"):
+        board.labels(np.eye(2, dtype=int), ["cat", "dog"])
+    assert "cannot open font" in caplog.text
+
+
+@pytest.mark.parametrize("classes", [2, 10, 100, 1500])
+def test_each_cell_has_the_colour_of_its_share(classes: int) -> None:
+    counts = np.diag(np.full(classes, 3))
+    counts[:, 0] += 1  # a quarter, but for the first row
+    counts[1] = 0  # a class without images
+    names = [f"class number {i}, and more" for i in range(classes)]
+    image = transition_picture(counts, names, "task")
+    found = {tuple(pixel) for pixel in np.asarray(image).reshape(-1, 3).tolist()}
+    assert set(map(tuple, colours(np.array([1.0, 0.75, 0.25, 0.0])).tolist())) <= found
+    assert max(image.size) < 2000
+    assert min(image.size) >= NAMED * min(classes, 100)

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from trainables.methods import METHODS
-from tuning import session
-from tuning.commandline import STUDY_FLAGS, parse, parser
+from tuning import forecast, search, session
+from tuning.commandline import STUDY_FLAGS, parse, parser, where
+from tuning.resources import Resources
 from tuning.search import main
 from tuning.settings import Settings
 
@@ -109,6 +110,9 @@ WRONG: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "storage is a file": ((*MR, "--storage", "file"), ("file", "is a file", "another folder")),
     "storage below a file": ((*MR, "--storage", "file/x"), ("file", "is a file", "another folder")),
     "object store": ((*MR, "--storage", "s3://b/x"), ("--storage s3://b/x", "local", "path")),
+    "data root that is not there": ((*MR, "--data-root", "gone"), ("data root", "gone", "make it")),
+    "data root is a file": ((*MR, "--data-root", "file"), ("file", "is not a folder")),
+    "data root of no name": ((*MR, "--data-root", ""), ("--data-root ''", "name a folder")),
     "no study": (("--resume", "there"), ("there", "no study", "manifest.json")),
     "study that is not there": (("--resume", "gone"), ("gone", "no study")),
     "resume with trials": (("--resume", "there", "--trials", "9"), ("--trials", "--resume")),
@@ -120,7 +124,7 @@ WRONG: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """An empty current folder with the files above and a folder that is no study."""
     monkeypatch.chdir(tmp_path)
-    for name in (*session.QUIET, "RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH"):
+    for name in (*session.QUIET, "RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH", "NOISETUNE_DATA"):
         monkeypatch.setenv(name, os.environ.get(name, ""))  # so that what main sets is undone
     for name, content in FILES.items():
         Path(name).write_bytes(content)
@@ -185,11 +189,42 @@ def test_a_dry_run_prints_the_plan_and_leaves_nothing(
     assert "results" in rows["study"]
     assert "digits" in rows["task"]
     assert "6 trials" in rows["search"]  # rounded up to whole rounds
-    for row in ("time", "disk", "memory"):
+    for row in ("time", "disk", "cache", "memory", "measured"):
         assert re.search(r"[1-9]", rows[row])
+    assert "warning" not in rows
     assert "mr/eta" not in out  # it is fixed now
     assert "optim/lr log 0.005 .. 0.5" in rows["mr"]
     assert "ce" in rows
+
+
+def test_a_dry_run_warns_of_what_there_is_too_little_of(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(forecast, "free_disk", lambda folder: 1000)
+    monkeypatch.setattr(forecast, "free_memory", lambda: 1000)
+    assert main([*MR, "--set", "epochs=2", "--set", "optim.batch=256", "--dry-run"]) == 0
+    warnings = [x for x in capsys.readouterr().out.splitlines() if x.startswith("warning")]
+    assert [cure in line for line, cure in zip(warnings, ("--storage", "--conc"), strict=True)]
+
+
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+def test_more_trials_than_a_gpu_can_hold_are_refused(
+    more: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By what they copy there; CUDA's own half gigabyte is most of it for so small a network."""
+    monkeypatch.setattr(search, "local_resources", lambda args: Resources(1, 0.1, 10))
+    monkeypatch.setattr(search, "gpu_memory", lambda: 2**32)
+    assert main([*MR, *more]) == 2
+    line = capsys.readouterr().err
+    assert "--gpus 0.1: 10 trials need 10 x 0.5 GiB on a GPU of 4.0 GiB (at most 8: --gpus" in line
+    assert line.count("\n") == 1
+
+
+@pytest.mark.parametrize("flags", [MR, ("--resume", "x")])
+def test_a_data_root_is_taken_by_every_command(flags: tuple[str, ...]) -> None:
+    assert parse([*flags, "--data-root", "/x y"]).data_root == "/x y"
+    repeated = where(parse([*flags, "--data-root", "/x y", "--cpus", "2"]))
+    assert repeated == " --data-root '/x y' --cpus 2.0"
 
 
 def test_a_manifest_of_another_format_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -79,3 +79,9 @@ def test_statistics_of_other_channels_are_refused() -> None:
     task = Config.parse({"statistics": "cifar10"}).task
     with pytest.raises(ConfigError, match=r"statistics = cifar10: are of 3 channels, digits has 1"):
         prepare(task)
+
+
+def test_a_wrong_option_of_a_network_is_told_as_it_is(data: Dataset) -> None:
+    with pytest.raises(ConfigError, match="depth") as refused:
+        try_out(Config.parse({"model": {"wrn-28-10": {"depth": 27}}}), data)
+    assert "does not fit" not in str(refused.value)

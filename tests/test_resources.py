@@ -1,11 +1,18 @@
 """What trials get: by machine, since no trial runs on two."""
 
+import mmap
+import sys
 from argparse import Namespace
+from pathlib import Path
 
 import pytest
+import torch
 
 from trainables.errors import ConfigError
-from tuning.resources import Resources, cluster_resources
+from tuning import resources
+from tuning.resources import PrivatePeak, Resources, cluster_resources, refuse_crowding
+
+GIB = 2**30
 
 
 def asked(**flags: float) -> Namespace:
@@ -49,3 +56,77 @@ def test_what_no_machine_has_is_refused(
     with pytest.raises(ConfigError) as error:
         cluster_resources(asked(**flags), nodes)
     assert told in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "need", "told"),
+    [
+        (
+            Resources(1, 0.1, 10),
+            2.1,
+            "--gpus 0.1: 10 trials need 10 x 2.1 GiB on a GPU of 16.0 GiB (at most 7: --gpus 0.14 "
+            "or --concurrency 7)",
+        ),
+        (Resources(1, 0.1, 20), 2.1, "10 trials need"),  # on the first of two GPUs
+        (Resources(1, 0.5, 2), 9.0, "(at most 1: --gpus 1 or --concurrency 1)"),
+        (Resources(1, 0.5, 2), 17.0, "(choose a smaller model)"),
+        (Resources(1, 0.1, 10), 1.6, None),
+        (Resources(1, 0.1, 7), 2.1, None),  # no more than seven are ever there
+        (Resources(1, 1, 8), 17.0, None),  # alone, it may yet do with less
+        (Resources(1, 2, 1), 17.0, None),
+        (Resources(1, 0, 8), 17.0, None),
+    ],
+)
+def test_a_gpu_holds_the_copies_of_all_who_share_it(
+    given: Resources, need: float, told: str | None
+) -> None:
+    if told is None:
+        refuse_crowding(given, need * GIB, 16 * GIB)
+        return
+    with pytest.raises(ConfigError) as error:
+        refuse_crowding(given, need * GIB, 16 * GIB)
+    assert told in str(error.value)
+
+
+@pytest.mark.parametrize("trials", range(1, 60))
+def test_the_share_told_is_one_that_works(trials: int) -> None:
+    gpus = float(resources.share(trials))
+    (node,) = [(1000.0, 1.0)]
+    assert cluster_resources(asked(gpus=gpus), [node]).concurrency == trials
+    assert Resources(1, gpus, 1000).sharing == trials
+
+
+@pytest.mark.parametrize(
+    ("given", "lanes"),
+    [
+        (Resources(1, 0, 4), 4),
+        (Resources(1, 1, 4), 4),
+        (Resources(1, 0.25, 4), 1),  # they take turns on one GPU
+        (Resources(1, 0.25, 5), 2),
+        (Resources(1, 2, 3), 3),
+    ],
+)
+def test_trials_on_one_gpu_take_turns(given: Resources, lanes: int) -> None:
+    assert given.lanes == lanes
+
+
+def test_private_memory_at_its_peak_is_told_and_shared_memory_is_not(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"0" * 50_000_000)
+    with (tmp_path / "file").open("rb") as file, PrivatePeak() as peak:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        assert sum(mapped[::4096]) == 48 * len(range(0, 50_000_000, 4096))
+        held = torch.ones(20_000_000)
+        del held  # given back before the end
+    if sys.platform != "linux":
+        assert peak.size is None
+    else:
+        assert peak.size is not None
+        assert 75e6 < peak.size < 95e6
+
+
+def test_a_container_has_what_its_limit_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resources, "_available", lambda: 500)
+    monkeypatch.setattr(resources, "_below_limit", lambda: 300)
+    assert resources.free_memory() == 300
+    monkeypatch.setattr(resources, "_below_limit", lambda: None)
+    assert resources.free_memory() == 500

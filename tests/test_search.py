@@ -279,7 +279,7 @@ def test_several_chains_get_equal_trials_in_turn(studies: Studies) -> None:
         assert row["optim/lr"] is not None
     for chain in chains:  # the summary has a line for each
         assert re.search(rf"^ *{re.escape(chain)} ", driver.said, re.MULTILINE), driver.said
-    assert {path.name for path in (driver.folder / "tensorboard").iterdir()} == {*chains}
+    assert {path.name for path in (driver.folder / "tensorboard").iterdir()} == {*chains, "labels"}
 
 
 # Kills and signals

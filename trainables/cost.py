@@ -1,16 +1,23 @@
 """What training a config costs on this machine, from a few steps of it."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from trainables.config import Config
 from trainables.data.dataset import Dataset
+from trainables.data.resident import SHARE, scaled
 from trainables.errors import ConfigError
 from trainables.loop import Loop
+from trainables.passes import Passes
 
-WARM, MEASURED = 2, 20  # steps
+WARM, MEASURED = 3, 20  # steps, at most
+STEP_SECONDS, PASS_SECONDS = 3.0, 1.0  # after which no further step or pass is measured
+CONTEXT_BYTES = 500_000_000  # what CUDA takes of a GPU for each process
 
 
 @dataclass(frozen=True)
@@ -20,14 +27,20 @@ class Cost:
     Attributes:
         seconds: of all its epochs, with a pass over the data at the end of each.
         weights: bytes of the model's parameters and buffers.
+        checkpoint: bytes of what is saved of a running trial.
+        on_gpu: bytes it took of a GPU at most; 0 on a CPU.
+        steps: how many were measured.
     """
 
     seconds: float
     weights: int
+    checkpoint: int
+    on_gpu: int
+    steps: int
 
 
-def try_out(config: Config, data: Dataset) -> None:
-    """Refuse a network that these images do not fit.
+def try_out(config: Config, data: Dataset) -> int:
+    """Refuse a network that these images do not fit; give the bytes of its weights.
 
     Raises:
         ConfigError: naming the network and the images' shape.
@@ -37,37 +50,109 @@ def try_out(config: Config, data: Dataset) -> None:
         with torch.device("meta"), torch.no_grad():  # shapes alone: no memory, no draw
             model = config.make_model().build((channels, height, width), len(data.classes))
             model.eval()(torch.empty(2, channels, height, width))
+    except ConfigError:
+        raise  # of the network's own options
     except (RuntimeError, ValueError) as error:
         name = config.task.model.name
         raise ConfigError(
             f"model = {name}: does not fit images of {channels} x {height} x {width} "
             f"({str(error).splitlines()[0]}); choose another model"
         ) from error
+    return _bytes(model.state_dict())
 
 
-def measure(config: Config, data: Dataset, threads: int) -> Cost:
-    """Train a few steps with so many threads and tell what the whole trial would cost."""
+def least_on_gpu(config: Config, data: Dataset, weights: int, total: int) -> int:
+    """Bytes that a trial takes of a GPU whatever its batches need: what it copies there.
+
+    These are the images, unless the GPU of `total` bytes is too small for them (then they are
+    gathered batch by batch); parameters, gradients, the optimizer's memories and the selected
+    weights; and all but the gradients once more while a checkpoint is made.
+    """
+    images = data.images[0].nbytes * len(data.rows)
+    optim = config.task.optim
+    memories = (1 if optim.momentum else 0) if optim.name == "sgd" else 2
+    copies = (1 + 1 + memories + 1) + (1 + memories + 1)
+    return CONTEXT_BYTES + (images if images <= SHARE * total else 0) + copies * weights
+
+
+def measure(config: Config, data: Dataset, threads: int, device: str = "cpu") -> Cost:
+    """Train a few steps with so many threads and tell what the whole trial would cost.
+
+    It takes seconds, however large the model: at least one step and one pass over a range of
+    images are measured, further ones only while there is time.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
+    cuda = device.startswith("cuda")
+    if cuda:
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
     try:
-        loop = Loop(config, data)
-        _steps(loop, WARM)
-        began = time.perf_counter()
-        count = _steps(loop, MEASURED)
-        trained = time.perf_counter()
-        loop.validate()
-        loop.losses()  # at most what a method adds to an epoch
-        ended = time.perf_counter()
+        loop = Loop(config, data, device=device)
+        try:
+            trained, steps = _steps(loop, WARM)
+            if not loop.ended and trained * steps < STEP_SECONDS:
+                trained, steps = _steps(loop, MEASURED)
+            passed = _pass_seconds(loop, len(data.validation))
+            state = loop.state_dict()
+        finally:
+            loop.close()
     finally:
         torch.set_num_threads(before)
-    epoch = (trained - began) / count * loop.steps_per_epoch + (ended - trained)
-    size = sum(tensor.nbytes for tensor in loop.model.state_dict().values())
-    return Cost(epoch * loop.epochs, size)
+    weights = _bytes(state["model"])
+    held = 0
+    if cuda:  # the selected weights, and their copy for a checkpoint, come with the first epoch
+        held = torch.cuda.max_memory_reserved(device) + CONTEXT_BYTES + 2 * weights
+    # at most what a method adds to an epoch is a pass over the training images
+    epoch = trained * loop.steps_per_epoch + passed * (len(data.validation) + loop.size)
+    return Cost(
+        seconds=epoch * loop.epochs,
+        weights=weights,
+        # with the selected weights and the state a reset returns to
+        checkpoint=_bytes({**state, "selected": None}) + weights + _bytes(loop.target(state)),
+        on_gpu=held,
+        steps=steps,
+    )
 
 
-def _steps(loop: Loop, most: int) -> int:
-    count = 0
+def _steps(loop: Loop, most: int) -> tuple[float, int]:
+    """Train up to `most` steps; seconds of one, and how many they were."""
+    began, count = _now(loop), 0
     while count < most and not loop.ended:
         loop.advance()
         count += 1
-    return max(1, count)
+        if time.perf_counter() - began >= STEP_SECONDS:
+            break
+    return (_now(loop) - began) / max(1, count), count
+
+
+def _pass_seconds(loop: Loop, count: int) -> float:
+    """Seconds that a forward pass takes for each of `count` validation images."""
+    passes = Passes(loop.data.shape, loop.device)
+    some = min(count, passes.rows)
+    began, done = _now(loop), 0
+    loop.model.eval()
+    with torch.no_grad():
+        while not done or (done < count and time.perf_counter() - began < PASS_SECONDS):
+            passes.over(lambda part: loop.forward(scaled(loop.data.validation(part))), some)
+            done += some
+    loop.model.train()
+    return (_now(loop) - began) / done
+
+
+def _now(loop: Loop) -> float:
+    """The clock, once the device has done what it was told to."""
+    if loop.device.type == "cuda":
+        torch.cuda.synchronize(loop.device)
+    return time.perf_counter()
+
+
+def _bytes(value: Any) -> int:
+    """Of all tensors in nested containers."""
+    if isinstance(value, Tensor):
+        return value.nbytes
+    if isinstance(value, Mapping):
+        return sum(map(_bytes, value.values()))
+    if isinstance(value, list | tuple):
+        return sum(map(_bytes, value))
+    return 0

@@ -4,14 +4,19 @@ Each trial is a run of its own, `<folder>/<chain>/<trial>`. TensorBoard believes
 `experiment` summary it meets and would hide the hyperparameters of every other chain and study;
 so none is written, and it builds the union of what the trials' own start summaries hold. The
 metrics of a row are the run's newest scalars, so they are there before the trial ends.
+
+What the noise did to the labels is a picture in a run of its own, `<folder>/labels`. It holds no
+hyperparameter and no scalar, so it is no row in HPARAMS.
 """
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import metadata
@@ -24,6 +29,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import (
 from torch.utils.tensorboard import FileWriter
 
 from tuning.holes import Value
+from tuning.picture import png, transition_picture
 from tuning.study import Record
 
 log = logging.getLogger(__name__)
@@ -53,6 +59,17 @@ class Board:
         self.writers: dict[str, FileWriter] = {}
         self.warned = False
 
+    def labels(self, counts: npt.NDArray[np.int64], classes: Sequence[str]) -> None:
+        """Draw what became of each class's labels; once, however many lives a study has.
+
+        Args:
+            counts: (K, K), row = clean class, column = given class.
+            classes: K names.
+        """
+        folder = self.folder / "labels"
+        if not folder.exists():
+            self._guarded(lambda: self._show(folder, counts, classes))
+
     def report(self, record: Record, report: Mapping[str, Any]) -> None:
         """Draw one report at its optimizer step; the score only where it was measured."""
         self._guarded(lambda: self._draw(record, report))
@@ -66,6 +83,17 @@ class Board:
         """Close the files of trials that are still running, as an interrupted driver does."""
         for name in list(self.writers):
             self._guarded(self.writers.pop(name).close)
+
+    def _show(self, folder: Path, counts: npt.NDArray[np.int64], classes: Sequence[str]) -> None:
+        image = transition_picture(counts, classes, self.task)
+        shown = Summary.Image(
+            height=image.height, width=image.width, colorspace=3, encoded_image_string=png(image)
+        )
+        writer = FileWriter(str(folder))
+        try:
+            writer.add_summary(Summary(value=[Summary.Value(tag="clean to given", image=shown)]), 0)
+        finally:
+            writer.close()
 
     def _draw(self, record: Record, report: Mapping[str, Any]) -> None:
         hidden = NO_CURVE if report["scored"] else NO_CURVE | {"score"}

@@ -2,11 +2,13 @@
 
 import argparse
 import re
+import shlex
 import sys
-from typing import Any, NoReturn
+from typing import Any
 
 from trainables.errors import ConfigError
 from trainables.methods import METHODS
+from tuning.flags import DATA_ROOT, Parser
 
 STUDY_FLAGS = {
     "trials": ("N", "trials in all, rounded up to a multiple of the chains"),
@@ -38,13 +40,6 @@ examples:
 exit codes: 0 done; 1 no trial finished, or the disk failed; 2 a wrong command, file or
             value; 130 interrupted
 """
-
-
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message} (see --help)")
 
 
 def parser() -> Parser:
@@ -88,6 +83,7 @@ def parser() -> Parser:
     where.add_argument("--cpus", metavar="X", help="CPU cores, and threads, of a trial (1)")
     where.add_argument("--gpus", metavar="X", help="GPUs of a trial, or a fraction (1 if there is)")
     where.add_argument("--address", metavar="HOST:PORT", help="a running Ray cluster, or auto")
+    where.add_argument("--data-root", metavar="FOLDER", help=f"{DATA_ROOT} (this machine's)")
     where.add_argument("--storage", metavar="FOLDER", help="where studies go (results)")
     where.add_argument("--name", metavar="NAME", help="of the study (<method>-<task>-<time>)")
     where.add_argument("--resume", metavar="FOLDER", help="go on with an interrupted study")
@@ -144,3 +140,10 @@ def seconds(text: str) -> float:
     if found is None or not float(found[1]):
         raise ConfigError(f"--time {text}: must be a duration such as 90, 10m or 2h")
     return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+
+
+def where(args: argparse.Namespace) -> str:
+    """The flags that say where and how wide this life ran; a resume must repeat them."""
+    flags = ("address", "data-root", "cpus", "gpus", "concurrency")
+    given = [(flag, getattr(args, flag.replace("-", "_"))) for flag in flags]
+    return "".join(f" --{f} {shlex.quote(str(value))}" for f, value in given if value is not None)

@@ -1,68 +1,147 @@
 """What a study would cost, from a short measurement on this machine: `--dry-run`."""
 
+import shutil
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from trainables.config import Config
-from trainables.cost import measure
+from trainables.cost import Cost, measure
 from trainables.data.dataset import Dataset
+from trainables.data.sources.roots import home
+from trainables.errors import ConfigError
 from tuning.holes import Choice, Hole
 from tuning.progress import duration
-from tuning.resources import Resources
-from tuning.space import Plan
+from tuning.resources import PrivatePeak, Resources, free_memory, gibibytes, refuse_crowding
+from tuning.space import ChainSpace, Plan
 
 START_SECONDS = 15.0  # of Ray and its first actors, as measured on two cores
 REPORT_BYTES = 1500  # of one report in journal, tables and event files, as measured
-PROCESS_MB = 500  # of a trial's process with torch loaded, beside its tensors
+PROCESS_BYTES = 490_000_000  # of a trial's process beside its tensors, as measured
+RAY_BYTES = 920_000_000  # of this program and the helpers of a Ray of its own, as measured
 
 
-def forecast(plan: Plan, data: Dataset, resources: Resources, folder: Path) -> RenderableType:
-    """The plan as a table, with time, disk and memory at most."""
-    chains = len(plan.chains)
-    each = -(-plan.study["trials"] // chains)
-    seconds = weights = reports = 0.0
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for head in ("chain", "trials", "s/trial", "holes", "tried first"):
-        table.add_column(head)
-    for chain in plan.chains:
-        config = Config.parse(chain.config(chain.sample))
-        cost = measure(config, data, max(1, int(resources.cpus)))
-        seconds += cost.seconds * each
-        weights = max(weights, cost.weights)
-        reports += each * config.task.epochs * 2
-        first = "; ".join(spelt(start) for start in chain.starts[:3]) or "-"
-        table.add_row(
-            chain.chain,
-            str(each),
-            f"{cost.seconds:.1f}",
-            "\n".join(map(hole, chain.holes)) or "none",
-            first,
-        )
-    # a running trial holds two checkpoints of state, kept state and weights; the best keep weights
-    running = resources.concurrency * 2 * 5 * weights
-    disk = running + (plan.study["keep"] + 1) * weights + reports * REPORT_BYTES
-    memory = resources.concurrency * (PROCESS_MB * 1e6 + 6 * weights + data.images.nbytes * 5)
-    noise = data.noise
+def forecast(
+    plan: Plan, data: Dataset, resources: Resources, folder: Path, gpu: int | None
+) -> RenderableType:
+    """The plan as a table, with time, disk and memory at most.
+
+    Args:
+        plan: the study.
+        data: its data.
+        resources: of each trial.
+        folder: the study's; it need not be there.
+        gpu: bytes of the smallest GPU that trials get; None where they get none.
+
+    Raises:
+        ConfigError: so many trials do not fit on one GPU.
+    """
+    device = "cuda" if gpu else "cpu"
+    each = -(-plan.study["trials"] // len(plan.chains))
+    began = time.perf_counter()
+    with PrivatePeak() as peak:
+        costs = [cost(plan, chain, data, resources, device) for chain in plan.chains]
+    measured = time.perf_counter() - began
+    steps = sorted({cost.steps for cost in costs})
+    seconds = sum(cost.seconds for cost in costs) * each
+    weights = max(cost.weights for cost in costs)
+    epochs = plan.example.task.epochs
+    reports = each * len(costs) * epochs * 2 * REPORT_BYTES
+    running = resources.concurrency * 2 * max(cost.checkpoint for cost in costs)
+    disk = running + (plan.study["keep"] + 1) * weights + reports
+    private = PROCESS_BYTES + (6 * weights if peak.size is None else peak.size)
+    memory = resources.concurrency * private + RAY_BYTES + data.images.nbytes
+    space, free = free_disk(folder), free_memory()
     lines = [
         f"study    {folder}",
         f"task     {plan.name}: {len(data.train)} training and {len(data.validation)} validation "
-        f"images, {noise.rate:.1%} of the labels changed",
+        f"images, {data.noise.rate:.1%} of the labels changed",
         f"search   {plan.study['searcher']} with {plan.study['scheduler']}, "
-        f"{each * chains} trials, select {plan.study['select']} {plan.study['metric']}",
+        f"{each * len(costs)} trials, select {plan.study['select']} {plan.study['metric']}",
         f"at once  {resources.concurrency} trials of {resources.cpus:g} CPU, "
         f"{resources.gpus:g} GPU",
-        f"time     at most {duration(seconds / resources.concurrency + START_SECONDS)}, "
+        f"time     at most {duration(seconds / resources.lanes + START_SECONDS)}, "
         "were no trial stopped early",
-        f"disk     at most {disk / 1e6:.1f} MB, of which {running / 1e6:.1f} MB checkpoints of "
-        "running trials",
-        f"memory   about {memory / 1e6:.0f} MB",
+        f"disk     at most {megabytes(disk)}, of which {megabytes(running)} checkpoints of "
+        f"running trials; {megabytes(space)} free",
+        f"cache    {megabytes(cache_bytes(data))} of {plan.example.task.data}, written already, "
+        f"in {home()}",
+        f"memory   about {megabytes(memory)}: {resources.concurrency} x {megabytes(private)}, "
+        f"{megabytes(RAY_BYTES)} Ray, {megabytes(data.images.nbytes)} images all trials share"
+        + ("" if free is None else f"; {megabytes(free)} free"),
     ]
+    if gpu:
+        need = max(cost.on_gpu for cost in costs)
+        refuse_crowding(resources, need, gpu)
+        lines.append(
+            f"GPU      {resources.sharing} x {gibibytes(need)} on a GPU of {gibibytes(gpu)}"
+        )
+    lines.append(
+        f"measured {steps[0]} step{'s' * (steps[0] != 1)}{' or more' * (len(steps) > 1)} of each "
+        f"chain with its first settings, one trial alone on this machine's "
+        f"{'GPU' if gpu else 'CPU'}; {measured:.1f} s in all"
+    )
+    if disk > space:
+        lines.append("warning  the disk is too small for that: choose another --storage")
+    if free is not None and memory > free:
+        lines.append("warning  memory is too small for that: choose a lower --concurrency")
     notes = [f"note     {note}" for note in plan.notes]
-    return Group(*map(Text, [*lines, *notes, ""]), table)
+    return Group(*map(Text, [*lines, *notes, ""]), chains(plan, costs, each))
+
+
+def cost(plan: Plan, chain: ChainSpace, data: Dataset, resources: Resources, device: str) -> Cost:
+    """What a trial of a chain costs, with the settings of its first sample."""
+    config = Config.parse(chain.config(chain.sample))
+    try:
+        return measure(config, data, max(1, int(resources.cpus)), device)
+    except torch.OutOfMemoryError:
+        raise ConfigError(
+            f"optim.batch = {config.task.optim.batch}: a step of {chain.chain} does not fit the "
+            "GPU's free memory (choose a smaller batch or model)"
+        ) from None
+
+
+def chains(plan: Plan, costs: list[Cost], each: int) -> Table:
+    """What is searched in each chain."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for head in ("chain", "trials", "a trial", "holes", "tried first"):
+        table.add_column(head)
+    for chain, cost in zip(plan.chains, costs, strict=True):
+        table.add_row(
+            chain.chain,
+            str(each),
+            f"{cost.seconds:.1f} s" if cost.seconds < 60 else duration(cost.seconds),
+            "\n".join(map(hole, chain.holes)) or "none",
+            "; ".join(spelt(start) for start in chain.starts[:3]) or "-",
+        )
+    return table
+
+
+def free_disk(folder: Path) -> int:
+    """Bytes that can be written where a folder is, or will be."""
+    return shutil.disk_usage(next(p for p in (folder, *folder.parents) if p.exists())).free
+
+
+def cache_bytes(data: Dataset) -> int:
+    """Of a data set's files in the cache."""
+    files = (home() / "data" / data.address).glob("*")
+    return sum(file.stat().st_size for file in files)
+
+
+def megabytes(size: float) -> str:
+    """Bytes in a unit that suits them.
+
+    >>> [megabytes(size) for size in (2_345_678, 123_456_789, 22_400_000_000)]
+    ['2.3 MB', '123 MB', '22.4 GB']
+    """
+    if size < 1e9:
+        return f"{size / 1e6:.1f} MB" if size < 1e8 else f"{size / 1e6:.0f} MB"
+    return f"{size / 1e9:.1f} GB"
 
 
 def hole(hole: Hole) -> str:

@@ -5,8 +5,6 @@ is lies in its folder; `--resume` needs nothing else.
 """
 
 import json
-import shlex
-import shutil
 import sys
 import time
 from argparse import Namespace
@@ -15,17 +13,25 @@ from typing import Any
 
 from rich.console import Console
 
-from trainables.cost import try_out
-from trainables.data.dataset import prepare
+from trainables.cost import least_on_gpu, try_out
+from trainables.data.dataset import Dataset, prepare
+from trainables.data.sources.roots import roots
 from trainables.errors import ConfigError
 from trainables.select import MODES
 from tuning import commandline, journal, yamls
 from tuning.checkpoints import final
+from tuning.flags import program, shown_path, use_data_root
 from tuning.forecast import forecast
 from tuning.holes import walk
 from tuning.manifest import check, describe, read, stamp, write_labels
 from tuning.progress import Promise, summary
-from tuning.resources import Resources, cluster_resources, local_resources
+from tuning.resources import (
+    Resources,
+    cluster_resources,
+    gpu_memory,
+    local_resources,
+    refuse_crowding,
+)
 from tuning.run import Life, interruptible
 from tuning.schedulers import SCHEDULERS
 from tuning.searchers import SEARCHERS
@@ -55,6 +61,9 @@ def main(argv: list[str] | None = None) -> int:
 def search(args: Namespace) -> int:
     """Plan a study or take up an interrupted one, and run it."""
     quieten()  # before anything imports Ray, which reads the environment then
+    if args.data_root is not None:
+        use_data_root(args.data_root)  # the processes of a Ray of ours inherit it
+        roots()
     console = Console()
     if args.resume:
         store = Store.open(Path(args.resume).expanduser().absolute())
@@ -77,12 +86,17 @@ def search(args: Namespace) -> int:
         store = Store(storage_folder(args.storage or "results") / study_name(args.name, plan))
     local = None if args.address else local_resources(args)
     data = prepare(plan.example.task)
-    try_out(plan.example, data)
+    weights = try_out(plan.example, data)
+    looked = local is not None and local.gpus > 0 and (args.dry_run or local.sharing > 1)
+    total = gpu_memory() if looked else None
+    if local and total:
+        refuse_crowding(local, least_on_gpu(plan.example, data, weights, total), total)
     if args.dry_run and args.json:
         raise ConfigError("--json tells how a study ended; leave it out with --dry-run")
     if args.dry_run:
         shown = local or Resources(args.cpus or 1.0, args.gpus or 0.0, args.concurrency or 1)
-        console.print(forecast(plan, data, shown, store.folder), soft_wrap=True, highlight=False)
+        found = forecast(plan, data, shown, store.folder, total)
+        console.print(found, soft_wrap=True, highlight=False)
         return DONE
     if not args.resume:
         store.create()
@@ -92,7 +106,7 @@ def search(args: Namespace) -> int:
         check(manifest, data, store.folder)
     try:
         with store.claimed():
-            return live(args, console, store, plan, local)
+            return live(args, console, store, plan, data, local)
     except ConfigError:
         if not args.resume:
             store.discard()  # nothing has begun
@@ -104,6 +118,7 @@ def live(
     console: Console,
     store: Store,
     plan: Plan,
+    data: Dataset,
     local: Resources | None,
 ) -> int:
     """One life of a study, and what is said of it at the end."""
@@ -138,6 +153,7 @@ def live(
             broken=lambda: book.broken is not None,
             flush=book.flush_due,
         )
+        life.board.labels(data.noise.transitions, data.classes)
         for note in plan.notes:
             console.print(f"note: {note}", soft_wrap=True, highlight=False)
         if study.count(*ENDED) < study.trials and not interrupt.raised:
@@ -151,9 +167,8 @@ def live(
     how = "finished" if finished else "interrupted" if interrupt.raised else "out of time"
     lives[-1] |= {"ended": stamp(), "how": how, "seconds": round(life.seconds, 3)}
     store.write_json("manifest.json", manifest)
-    resume = (
-        f"{program('python')} -m tuning.search --resume {shown_path(store.folder)}{where(args)}"
-    )
+    resume = f"{program('python')} -m tuning.search --resume {shown_path(store.folder)}"
+    resume += commandline.where(args)
     board = f"{program('tensorboard')} --logdir {shown_path(store.folder.parent)}"
     if not finished:
         console.print(f"{how}; nothing is lost, go on with the command below", style="bold")
@@ -222,27 +237,6 @@ def verdict(study: Study, store: Store, how: str) -> dict[str, Any]:
         }
     counts = {name: study.count(name) for name in ("done", "stopped", "failed")}
     return {"study": str(store.folder), "how": how, "trials": study.trials, **counts, "best": best}
-
-
-def where(args: Namespace) -> str:
-    """The flags that say where and how wide this life ran; a resume must repeat them."""
-    flags = ("address", "cpus", "gpus", "concurrency")
-    given = [(flag, getattr(args, flag)) for flag in flags]
-    return "".join(f" --{flag} {value}" for flag, value in given if value is not None)
-
-
-def program(name: str) -> str:
-    """A program of this Python's folder, as a person would call it from here."""
-    mine = Path(sys.executable).parent / name
-    return name if shutil.which(name) == str(mine) or not mine.exists() else shown_path(mine)
-
-
-def shown_path(path: Path) -> str:
-    """A path as a person would type it from here."""
-    try:
-        return shlex.quote(str(path.relative_to(Path.cwd())))
-    except ValueError:
-        return shlex.quote(str(path))
 
 
 if __name__ == "__main__":

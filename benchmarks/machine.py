@@ -5,7 +5,7 @@ import platform
 import statistics
 import time
 from collections.abc import Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
@@ -21,11 +21,25 @@ def machine() -> str:
     flags = info.read_text() if info.exists() else ""
     wide = "AVX-512, " if "avx512f" in flags else ""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "ray", "optuna"))
+    versions = ", ".join(map(_version, ("torch", "ray", "optuna")))
     return (
         f"{time.strftime('%Y-%m-%d')}, {cpu} ({wide}{os.cpu_count()} cores, "
         f"load {os.getloadavg()[0]:.1f}), {device}, Python {platform.python_version()}, {versions}"
     )
+
+
+def _version(name: str) -> str:
+    try:
+        return f"{name} {version(name)}"
+    except PackageNotFoundError:  # a machine that only trains needs no Ray
+        return f"no {name}"
+
+
+def clock() -> float:
+    """Seconds of a clock, once the GPU has done what it was told to."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def spread(values: Sequence[float], form: str) -> str:

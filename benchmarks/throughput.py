@@ -1,93 +1,160 @@
-"""How much of a hand-written loop's speed a `Trial` keeps, reports included.
+"""How much of a hand-written loop's speed the platform keeps.
 
-    python -m benchmarks.throughput              all cases, one thread, on the GPU when there is one
-    python -m benchmarks.throughput --json       the last line machine-readable
+    python -m benchmarks.throughput                               all cases, fp32, one thread
+    python -m benchmarks.throughput --cases resnet18 --turns 5    those whose name has the word
+    python -m benchmarks.throughput --precision bf16
+    python -m benchmarks.throughput --random                      where MNIST and CIFAR-10 are not
 
-Both train the same network on the same data, in turns within one process: the same number of
-draws of the same kind (one permutation an epoch, one move per image and batch), the same moves,
-scaling and normalisation, fused SGD on a cosine, training loss and accuracy summed on the device,
-validation loss and accuracy after each epoch. The bare loop has what a person would write: labels
-in place of soft targets, one generator in place of named streams, nothing kept, nothing reported.
-Building model and data is timed on neither side and no checkpoint is taken.
+Both sides train the same network on the same data, in turns within one process: the same number of
+draws of the same kind (one permutation an epoch, one move and flip per image and batch), the same
+moves, scaling and normalisation, channels_last, fused SGD on a cosine, training loss and accuracy
+summed on the device. The bare loop has what a person would write: labels in place of soft targets,
+one generator in place of named streams, cuDNN's search for the fastest kernels, nothing kept,
+nothing reported. Building model and data is timed on neither side; no checkpoint is taken.
+
+A turn is whole epochs with a validation after each, by Tune's `train()` of a Trial (by Loop.train
+where there is no Ray). For ResNet-18 on a CPU it is the first steps of an epoch, by Loop.advance,
+and neither side validates. MNIST is its first 600 images of each class. On a GPU, and with
+--profile on a CPU, what the time goes into is listed, too.
 """
 
 import argparse
 import json
 import math
-import os
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, pad
 
-from benchmarks.machine import machine, spread
+from benchmarks.homes import own_home
+from benchmarks.kernels import profiled, table
+from benchmarks.machine import clock, machine, spread
 from trainables.config import Config
-from trainables.data.sources import SOURCES, Source
+from trainables.data.dataset import Dataset
+from trainables.data.dataset import prepare as prepare_data
+from trainables.data.views import STILL, View
+from trainables.errors import ConfigError
 from trainables.loop import Loop
-from trainables.trial import Trial
 
 LR = 0.05
-CASES: dict[str, dict[str, Any]] = {
-    "digits cnn 32": {"data": "digits", "model": "cnn", "augment": False, "batch": 32},
-    "digits cnn 32 augmented": {"data": "digits", "model": "cnn", "augment": True, "batch": 32},
-    "random28 lenet 32": {"data": "random28", "model": "lenet", "augment": True, "batch": 32},
-    "random28 lenet 128": {"data": "random28", "model": "lenet", "augment": True, "batch": 128},
+WARM = 3  # steps before those that are profiled
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is trained.
+
+    Attributes:
+        config: the trial, but epochs, learning rate and precision.
+        batch: rows of one.
+        epochs: of a turn.
+        short: whether a turn on a CPU is a few steps only.
+    """
+
+    config: dict[str, Any]
+    batch: int
+    epochs: int = 1
+    short: bool = False
+
+    def plain(self, precision: str) -> dict[str, Any]:
+        optim = {"lr": LR, "batch": self.batch}
+        return {**self.config, "precision": precision, "epochs": self.epochs, "optim": optim}
+
+
+DIGITS = {"data": "digits", "model": "cnn"}
+MNIST = {"data": "mnist", "model": "lenet", "per_class": 600, "split": {"validation": 0.1}}
+CIFAR = {"data": "cifar10", "model": "resnet18", "augment": True, "split": {"validation": 0.1}}
+CASES = {
+    "digits cnn 32": Case(DIGITS, 32, epochs=6),
+    "digits cnn 32 augmented": Case({**DIGITS, "augment": True}, 32, epochs=6),
+    "mnist lenet 32": Case(MNIST, 32, epochs=2),
+    "mnist lenet 128": Case(MNIST, 128, epochs=2),
+    "cifar10 resnet18 128": Case(CIFAR, 128, short=True),
 }
 
 
-def random28() -> Source:
-    """6,000 random grey images of 28 x 28, ten classes."""
-    draws = np.random.default_rng(0)
-    images = draws.integers(0, 256, (6000, 1, 28, 28), dtype=np.uint8)
-    labels = draws.integers(0, 10, 6000)
-    classes = tuple("0123456789")
-    return Source(images, labels, images[:100], labels[:100], classes, shift=2)
+@dataclass(frozen=True)
+class Arrays:
+    """A data set as a script would hold it on its device; `scale` and `offset` normalise bytes."""
+
+    images: Tensor
+    labels: Tensor
+    validation: Tensor
+    validation_labels: Tensor
+    scale: Tensor
+    offset: Tensor
+    view: View
+
+
+def arrays(data: Dataset, device: torch.device) -> Arrays:
+    train, held = torch.from_numpy(data.train), torch.from_numpy(data.validation)
+    rows = torch.from_numpy(data.rows)
+    mean, std = (torch.tensor(values)[:, None, None] for values in (data.mean, data.std))
+    return Arrays(
+        data.images[rows[train]].to(device),
+        data.given[train].to(device),
+        data.images[rows[held]].to(device),
+        data.given[held].to(device),
+        (1 / (255 * std)).to(device),
+        (-mean / std).to(device),
+        data.view,
+    )
 
 
 # The bare loop: from here to the next line of dashes, at most 60 lines.
 # --------------------------------------------------------------------------------------------------
 
 
-def moved(images: Tensor, pixels: int, generator: torch.Generator) -> Tensor:
-    count, channels, height, width = images.shape
-    moves = torch.randint(2 * pixels + 1, (2, count, 1), generator=generator, device=images.device)
-    rows = (moves[0] + torch.arange(height, device=images.device))[:, :, None]
-    columns = (moves[1] + torch.arange(width, device=images.device))[:, None, :]
-    where = (rows * (width + 2 * pixels) + columns).flatten(1)[:, None].expand(-1, channels, -1)
-    return pad(images, (pixels,) * 4).flatten(2).gather(2, where).view_as(images)
+def moved(images: Tensor, view: View, draws: torch.Generator) -> Tensor:
+    (count, channels, height, width), device = images.shape, images.device
+    moves = torch.randint(2 * view.pixels + 1, (2, count, 1), generator=draws, device=device)
+    columns = torch.arange(width, device=device).expand(count, width)
+    if view.flip:
+        flips = torch.randint(2, (count, 1), generator=draws, device=device).bool()
+        columns = torch.where(flips, width - 1 - columns, columns)
+    rows = (moves[0] + torch.arange(height, device=device))[:, :, None]
+    where = rows * (width + 2 * view.pixels) + (moves[1] + columns)[:, None, :]
+    where = where.flatten(1)[:, None].expand(-1, channels, -1)
+    return pad(images, (view.pixels,) * 4).flatten(2).gather(2, where).view_as(images)
 
 
-def bare(model: torch.nn.Module, data: Loop, epochs: int, lr: float) -> float:
-    """Train; gives the last validation loss."""
-    own = data.data
-    images, labels, mean, std = own.images, own.labels, own.mean, own.std
-    val_images, val_labels = own.validation, own.validation_labels
+@torch.backends.cudnn.flags(enabled=True, benchmark=True)
+def bare(
+    model: torch.nn.Module, data: Arrays, batch: int, epochs: int, few: int | None, half: bool
+) -> float:
+    """Train epochs and give the last validation loss, or `few` steps and give their loss."""
+    device, size, step = data.images.device, len(data.labels), 0
     order = torch.Generator().manual_seed(1)
-    moves = torch.Generator(images.device).manual_seed(2)
-    sgd = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9, weight_decay=5e-4, fused=True)
-    size, batch, step = len(labels), data.batch, 0
+    draws = torch.Generator(device).manual_seed(2)
+    sgd = torch.optim.SGD(model.parameters(), lr=LR, momentum=0.9, weight_decay=5e-4, fused=True)
     steps = epochs * -(-size // batch)
-    sums = torch.zeros(2, device=images.device)
+    sums = torch.zeros(2, device=device)
     history: list[list[float]] = []
+
+    def logits_of(images: Tensor) -> Tensor:
+        x = images.to(torch.float32, memory_format=torch.channels_last)
+        with torch.autocast(device.type, torch.bfloat16, enabled=half):
+            logits: Tensor = model(torch.addcmul(data.offset, x, data.scale))
+        return logits.float()
+
     for _ in range(epochs):
         model.train()
         sums.zero_()
-        shuffled = torch.randperm(size, generator=order).to(images.device)
-        for index in torch.split(shuffled, batch):
-            x, y = images[index], labels[index]
-            if data.shift:
-                x = moved(x, data.shift, moves)
+        shuffled = torch.randperm(size, generator=order).to(device)
+        for index in torch.split(shuffled, batch)[:few]:
+            x, y = data.images[index], data.labels[index]
+            if data.view != STILL:
+                x = moved(x, data.view, draws)
             for group in sgd.param_groups:
-                group["lr"] = lr * (1 + math.cos(math.pi * step / steps)) / 2
-            logits = model((x / 255 - mean) / std)
+                group["lr"] = LR * (1 + math.cos(math.pi * step / steps)) / 2
+            logits = logits_of(x)
             loss = cross_entropy(logits, y)
             sgd.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
@@ -96,13 +163,13 @@ def bare(model: torch.nn.Module, data: Loop, epochs: int, lr: float) -> float:
                 sums[0] += loss * len(y)
                 sums[1] += (logits.argmax(1) == y).sum()
             step += 1
+        if few:
+            return (sums[0] / (few * batch)).item()
         model.eval()
         with torch.no_grad():
-            logits = torch.cat(
-                [model((part - mean) / std) for part in torch.split(val_images, 2048)]
-            )
-            loss = cross_entropy(logits, val_labels)
-            hits = (logits.argmax(1) == val_labels).float().mean()
+            logits = torch.cat([logits_of(part) for part in torch.split(data.validation, 512)])
+            loss = cross_entropy(logits, data.validation_labels)
+            hits = (logits.argmax(1) == data.validation_labels).float().mean()
         history.append([*(sums / size).tolist(), loss.item(), hits.item()])
     return history[-1][2]
 
@@ -115,14 +182,18 @@ class Turns:
     """What a case took, turn by turn.
 
     Attributes:
-        bare, trial: seconds an epoch.
-        wall, cpu: the trial's speed as a share of the bare loop's, by the clock and by the
-            process's own processor time, which other programs disturb less.
-        losses: the last validation loss of the bare loop and of the trial.
+        driver: what trained our side.
+        images: trained on in a turn.
+        bare, ours: seconds of a turn.
+        wall, cpu: our speed as a share of the bare loop's, by the clock and by the process's own
+            processor time, which other programs disturb less.
+        losses: the last loss of the bare loop and ours.
     """
 
+    driver: str
+    images: int
     bare: list[float] = field(default_factory=list)
-    trial: list[float] = field(default_factory=list)
+    ours: list[float] = field(default_factory=list)
     wall: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
     losses: tuple[float, float] = (0.0, 0.0)
@@ -130,65 +201,128 @@ class Turns:
 
 def timed(run: Callable[[], float]) -> tuple[float, float, float]:
     """Seconds by the clock and of the processor that a call takes, and what it gives."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    clock, processor = time.perf_counter(), time.process_time()
+    began, processor = clock(), time.process_time()
     loss = run()  # reads the loss, and so waits for the device
-    return time.perf_counter() - clock, time.process_time() - processor, loss
+    return clock() - began, time.process_time() - processor, loss
 
 
-def drive(trial: Trial) -> float:
-    """Train a trial to its end through Tune's `train()`; gives its last validation loss."""
-    while not (result := trial.train())["done"]:
+def by_steps(loop: Loop, steps: int) -> float:
+    """Train so many steps; gives their mean loss."""
+    for _ in range(steps):
+        loop.advance()
+    return float(loop.sums[0]) / (steps * loop.batch)
+
+
+def by_reports(report: Callable[[], dict[str, Any]]) -> float:
+    """Train to the end, report by report; gives the last validation loss."""
+    while not (result := report())["done"]:
         pass
     loss: float = result["val/loss"]
     return loss
 
 
-def compare(case: dict[str, Any], turns: int, epochs: int) -> Turns:
-    """Run a case in turns, the first one unmeasured; who goes first changes from turn to turn."""
-    config = {key: case[key] for key in ("data", "model", "augment")}
-    config |= {"epochs": epochs, "optim": {"lr": LR, "batch": case["batch"]}}
-    found = Turns()
+def driver_of(short: bool) -> str:
+    if short:
+        return "Loop.advance"
+    return "Trial.train" if find_spec("ray") else "Loop.train"
+
+
+def compare(plain: dict[str, Any], turns: int, few: int | None) -> Turns:
+    """Run a case in turns, the first one unmeasured; who goes first changes from turn to turn.
+
+    Args:
+        plain: the trial's config.
+        turns: how many are measured.
+        few: steps of a turn, below those of an epoch; None for the trial's epochs.
+    """
+    config = Config.parse(plain)
+    data, task = prepare_data(config.task), config.task
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    flat, half, batch = arrays(data, device), task.precision == "bf16", task.optim.batch
+    images = few * batch if few else task.epochs * len(data.train)
+    found = Turns(driver_of(bool(few)), images)
     for turn in range(turns + 1):
-        trial = Trial(config)
-        data = Loop(Config.parse(config), device=trial.loop.device)
-        first = timed(partial(drive, trial)) if turn % 2 else None
-        plain = timed(partial(bare, data.model, data, epochs, LR))
-        ours = first or timed(partial(drive, trial))
-        trial.stop()
-        found.losses = plain[2], ours[2]
+        model = Loop(config, data, device=device).model
+        theirs = partial(bare, model, flat, batch, task.epochs, few, half)
+        if found.driver == "Trial.train":
+            from trainables.trial import Trial  # a machine that only trains has no Ray
+
+            trial = Trial(plain)
+            mine, close = partial(by_reports, trial.train), trial.stop
+        else:
+            loop = Loop(config, data, device=device)
+            mine = partial(by_steps, loop, few) if few else partial(by_reports, loop.train)
+            close = loop.close
+        first = timed(mine) if turn % 2 else None
+        other = timed(theirs)
+        ours = first or timed(mine)
+        close()
+        found.losses = other[2], ours[2]
         if turn:
-            found.bare.append(plain[0] / epochs)
-            found.trial.append(ours[0] / epochs)
-            found.wall.append(plain[0] / ours[0])
-            found.cpu.append(plain[1] / ours[1])
+            found.bare.append(other[0])
+            found.ours.append(ours[0])
+            found.wall.append(other[0] / ours[0])
+            found.cpu.append(other[1] / ours[1])
     return found
+
+
+def show_profile(name: str, plain: dict[str, Any], steps: int) -> None:
+    """Print where a case's steps spend their time: kernels, and the host's own work."""
+    loop = Loop(Config.parse({**plain, "epochs": 100}))
+    by_steps(loop, WARM)
+    seconds = timed(partial(by_steps, loop, steps))[0]
+    found = profiled(partial(by_steps, loop, steps))
+    loop.close()
+    print(f"\n{name}: {1e3 * seconds / steps:.2f} ms/step without the profiler")
+    if found.kernels:
+        print(f"GPU utilisation (kernels' time / the clock's): {found.busy / seconds:.3f}\n")
+        print("\n".join(table("kernel", found.kernels, steps)))
+    print("\n".join(["", *table("host, by its own time", found.host, steps)]))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--cases", default="", help="only those whose name has this in it")
     parser.add_argument("--turns", type=int, default=21, help="measured turns of each case")
+    parser.add_argument("--steps", type=int, default=10, help="of a short turn, and profiled ones")
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--random", action="store_true", help="random images for MNIST, CIFAR-10")
+    parser.add_argument("--profile", action="store_true", help="where time goes, on a CPU, too")
     parser.add_argument("--json", action="store_true", help="make the last line machine-readable")
     args = parser.parse_args()
-    SOURCES["random28"] = random28
-    torch.set_num_threads(1)
+    torch.set_num_threads(args.threads)
+    cuda = torch.cuda.is_available()
+    cases = {name: case for name, case in CASES.items() if args.cases in name}
+    if not cases:
+        parser.error(f"--cases {args.cases}: no case has this in its name ({', '.join(CASES)})")
     print(machine())
-    print(f"n = {args.turns} turns; median (min - max)\n")
-    print("| case | bare, ms/epoch | Trial, ms/epoch | speed kept | by CPU time | val/loss |")
-    print("|---|---|---|---|---|---|")
-    results = {}
-    with tempfile.TemporaryDirectory() as home:
-        os.environ["NOISETUNE_HOME"] = home
-        for name, case in CASES.items():
-            found = compare(case, args.turns, epochs=6 if case["data"] == "digits" else 2)
-            cells = [spread([1e3 * x for x in times], ".1f") for times in (found.bare, found.trial)]
-            cells += [spread(ratios, ".3f") for ratios in (found.wall, found.cpu)]
-            print(f"| {' | '.join([name, *cells, '{:.3f}, {:.3f}'.format(*found.losses)])} |")
-            results[name] = found
-    wall = min(statistics.median(found.wall) for found in results.values())
-    cpu = min(statistics.median(found.cpu) for found in results.values())
-    print(f"\nlowest median: {wall:.3f}, by CPU time {cpu:.3f} (wanted: at least 0.95)")
+    told = f"{args.precision}, threads: {args.threads}{', random images' if args.random else ''}"
+    print(f"{told}; n = {args.turns} turns; images/s trained on, median (min - max)\n")
+    print("| case | ours by | bare | ours | speed kept | by CPU time | last loss |")
+    print("|---|---|---|---|---|---|---|")
+    results: dict[str, Turns] = {}
+    with own_home(args.random):
+        try:
+            for name, case in cases.items():
+                plain = case.plain(args.precision)
+                few = args.steps if case.short and not cuda else None
+                found = results[name] = compare(plain, args.turns, few)
+                rates = ([found.images / x for x in side] for side in (found.bare, found.ours))
+                cells = [name, found.driver, *(spread(rate, ".0f") for rate in rates)]
+                cells += [spread(ratios, ".3f") for ratios in (found.wall, found.cpu)]
+                print(f"| {' | '.join(cells)} | {'{:.3f}, {:.3f}'.format(*found.losses)} |")
+            lowest = [
+                min(statistics.median(ratios) for ratios in side)
+                for side in zip(*((x.wall, x.cpu) for x in results.values()), strict=True)
+            ]
+            told = "{:.3f}, by CPU time {:.3f}".format(*lowest)
+            print(f"\nlowest median: {told} (wanted: at least 0.95)")
+            if cuda or args.profile:
+                for name, case in cases.items():
+                    show_profile(name, case.plain(args.precision), args.steps)
+        except ConfigError as error:
+            raise SystemExit(str(error)) from None
     if args.json:
         print(json.dumps({name: asdict(found) for name, found in results.items()}))
 

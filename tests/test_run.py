@@ -7,11 +7,13 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from ray import tune
 from rich.console import Console
 
 from tuning.holes import Hole, Log
 from tuning.progress import Promise
-from tuning.run import Interrupt, Life
+from tuning.resources import Resources
+from tuning.run import EndedError, Interrupt, Life
 from tuning.schedulers import FIFO
 from tuning.searchers import Random
 from tuning.store import Store
@@ -101,3 +103,17 @@ def test_what_ends_a_run_before_its_trials(life: Life, reason: str) -> None:
         assert life.began is not None
         life.began -= 1.0
     assert life.over()
+
+
+def test_what_ends_tune_is_told_in_one_line(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Failing:
+        def __init__(self, *args: Any, **settings: Any) -> None: ...
+
+        def fit(self) -> None:
+            raise RuntimeError("The Ray Tune run failed.") from MemoryError("a\nnode is full")
+
+    monkeypatch.setattr(tune, "Tuner", Failing)
+    with pytest.raises(EndedError, match="Ray ended the search: node is full; nothing") as told:
+        life.run(Resources(1, 0, 1))
+    assert str(told.value).endswith(f"--resume {life.store.folder}")
+    assert (life.store.folder / "trials.parquet").exists()

@@ -54,6 +54,10 @@ def interruptible() -> Iterator[Interrupt]:
             signal.signal(number, handler)
 
 
+class EndedError(Exception):
+    """The search ended before it was over; the message is one line."""
+
+
 @dataclass
 class Life:
     """Runs a study until it is done, its time is over or somebody interrupts it.
@@ -160,6 +164,11 @@ class Life:
         )
         try:
             tuner.fit()
+        except RuntimeError as error:  # as Tune wraps all that ends it, a full memory for one
+            cause = str(error.__cause__ or error).strip().splitlines()[-1]
+            raise EndedError(
+                f"Ray ended the search: {cause}; nothing is lost, go on with --resume {folder}"
+            ) from error
         finally:
             self.finish()
 

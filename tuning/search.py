@@ -32,7 +32,7 @@ from tuning.resources import (
     local_resources,
     refuse_crowding,
 )
-from tuning.run import Life, interruptible
+from tuning.run import EndedError, Life, interruptible
 from tuning.schedulers import SCHEDULERS
 from tuning.searchers import SEARCHERS
 from tuning.session import cluster, quieten
@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return WRONG
-    except (journal.BrokenError, OSError) as error:
+    except (journal.BrokenError, EndedError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return NOTHING
     except KeyboardInterrupt:

@@ -620,7 +620,7 @@ def test_two_spaces_that_pick_different_names(write: Write) -> None:
 def test_nothing_open_is_noted(write: Write) -> None:
     chain = plan("ce", "optim.lr=0.1").chains[0]
     assert (chain.holes, chain.starts) == ((), ())
-    assert "ce: nothing is open, so all its trials have one config" in chain.notes
+    assert "ce: nothing is open, so it has one trial" in chain.notes
 
 
 # Start points

@@ -6,6 +6,7 @@ in which a cluster reports, so a study that was cut can be compared to one left 
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -446,3 +447,17 @@ def test_the_epoch_that_counts_is_named(select: str, epoch: float) -> None:
             record.name, report_of(record, number) | {"epoch": number, "score": 0.5, "scored": 1}
         )
     assert study.selected(record) == epoch
+
+
+def test_a_chain_with_nothing_to_try_gets_one_trial_and_the_others_their_share() -> None:
+    lanes = list(make([], chains=("ce", "mr", "mr+mixup")).lanes.values())
+    lanes[0] = replace(lanes[0], most=1)
+    whole = Study(
+        lanes, trials=9, epochs=EPOCHS, mode="max", select="last", write=lambda entry, flush: None
+    )
+    assert (whole.trials, whole.shares) == (7, {"ce": 1, "mr": 3, "mr+mixup": 3})
+    given = [record.name for record in iter(whole.next, None)]
+    assert given == [
+        "ce-0000", "mr-0000", "mr+mixup-0000", "mr-0001", "mr+mixup-0001", "mr-0002",
+        "mr+mixup-0002",
+    ]  # fmt: skip

@@ -42,16 +42,17 @@ def forecast(
         ConfigError: so many trials do not fit on one GPU.
     """
     device = "cuda" if gpu else "cpu"
-    each = -(-plan.study["trials"] // len(plan.chains))
+    share = -(-plan.study["trials"] // len(plan.chains))
+    trials = [min(share, chain.most or share) for chain in plan.chains]
     began = time.perf_counter()
     with PrivatePeak() as peak:
         costs = [cost(plan, chain, data, resources, device) for chain in plan.chains]
     measured = time.perf_counter() - began
     steps = sorted({cost.steps for cost in costs})
-    seconds = sum(cost.seconds for cost in costs) * each
+    seconds = sum(cost.seconds * count for cost, count in zip(costs, trials, strict=True))
     weights = max(cost.weights for cost in costs)
     epochs = plan.example.task.epochs
-    reports = each * len(costs) * epochs * 2 * REPORT_BYTES
+    reports = sum(trials) * epochs * 2 * REPORT_BYTES
     running = resources.concurrency * 2 * max(cost.checkpoint for cost in costs)
     disk = running + (plan.study["keep"] + 1) * weights + reports
     private = PROCESS_BYTES + (6 * weights if peak.size is None else peak.size)
@@ -62,7 +63,7 @@ def forecast(
         f"task     {plan.name}: {len(data.train)} training and {len(data.validation)} validation "
         f"images, {data.noise.rate:.1%} of the labels changed",
         f"search   {plan.study['searcher']} with {plan.study['scheduler']}, "
-        f"{each * len(costs)} trials, select {plan.study['select']} {plan.study['metric']}",
+        f"{sum(trials)} trials, select {plan.study['select']} {plan.study['metric']}",
         f"at once  {resources.concurrency} trials of {resources.cpus:g} CPU, "
         f"{resources.gpus:g} GPU",
         f"time     at most {duration(seconds / resources.lanes + START_SECONDS)}, "
@@ -91,7 +92,7 @@ def forecast(
     if free is not None and memory > free:
         lines.append("warning  memory is too small for that: choose a lower --concurrency")
     notes = [f"note     {note}" for note in plan.notes]
-    return Group(*map(Text, [*lines, *notes, ""]), chains(plan, costs, each))
+    return Group(*map(Text, [*lines, *notes, ""]), chains(plan, costs, trials))
 
 
 def cost(plan: Plan, chain: ChainSpace, data: Dataset, resources: Resources, device: str) -> Cost:
@@ -106,15 +107,15 @@ def cost(plan: Plan, chain: ChainSpace, data: Dataset, resources: Resources, dev
         ) from None
 
 
-def chains(plan: Plan, costs: list[Cost], each: int) -> Table:
+def chains(plan: Plan, costs: list[Cost], trials: list[int]) -> Table:
     """What is searched in each chain."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for head in ("chain", "trials", "a trial", "holes", "tried first"):
         table.add_column(head)
-    for chain, cost in zip(plan.chains, costs, strict=True):
+    for chain, cost, count in zip(plan.chains, costs, trials, strict=True):
         table.add_row(
             chain.chain,
-            str(each),
+            str(count),
             f"{cost.seconds:.1f} s" if cost.seconds < 60 else duration(cost.seconds),
             "\n".join(map(hole, chain.holes)) or "none",
             "; ".join(spelt(start) for start in chain.starts[:3]) or "-",

@@ -129,7 +129,7 @@ def live(
     promise = Promise(
         name=store.folder.name,
         metric=plan.study["metric"],
-        trials=dict.fromkeys(study.lanes, study.trials // len(study.lanes)),
+        trials=study.shares,
         epochs=study.epochs,
         time_limit=args.time,
     )
@@ -199,6 +199,7 @@ def make_study(plan: Plan, write: Any) -> Study:
             ),
             starts=len(chain.starts),
             config=chain.config,
+            most=chain.most,
         )
         for chain in plan.chains
     ]

@@ -56,6 +56,11 @@ class ChainSpace:
         return holes_of(self.leaves)
 
     @property
+    def most(self) -> int | None:
+        """How many different trials there are; None where a hole leaves more than can be run."""
+        return None if self.holes else 1
+
+    @property
     def sample(self) -> Point:
         """Legal values for all holes."""
         return fill(self.holes, _first)
@@ -213,7 +218,7 @@ def _chain_space(
     starts = starter.merged([file.start for file in mine])
     notes = starter.notes
     if not space.holes:
-        notes.append(f"{space.chain}: nothing is open, so all its trials have one config")
+        notes.append(f"{space.chain}: nothing is open, so it has one trial")
     return replace(space, starts=starts, notes=tuple(notes))
 
 

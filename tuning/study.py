@@ -89,6 +89,7 @@ class Lane:
     rule: Rule
     starts: int  # how many first trials are given points
     config: Callable[[dict[str, Value]], dict[str, Any]]
+    most: int | None = None  # trials; fewer than its share where there is less to try
 
 
 class Study:
@@ -96,7 +97,7 @@ class Study:
 
     Args:
         lanes: one per chain; trials are dealt to them in turn.
-        trials: how many in all.
+        trials: how many in all, were every lane to take its share.
         epochs: of a trial that is not stopped.
         mode: `max` or `min`, of the score.
         select: the selection rule; under all but `best` only trials that ran all epochs can win.
@@ -114,7 +115,13 @@ class Study:
         write: Callable[[Entry, bool], None],
     ) -> None:
         self.lanes = {lane.chain: lane for lane in lanes}
-        self.trials, self.epochs, self.mode, self.select = trials, epochs, mode, select
+        each, more = divmod(trials, len(lanes))
+        self.shares = {
+            lane.chain: min(each + (n < more), trials if lane.most is None else lane.most)
+            for n, lane in enumerate(lanes)
+        }
+        self.trials = sum(self.shares.values())
+        self.epochs, self.mode, self.select = epochs, mode, select
         self.write = write
         self.records: dict[str, Record] = {}
         self.chains: dict[str, list[Record]] = {lane.chain: [] for lane in lanes}
@@ -143,10 +150,10 @@ class Study:
         """The next trial to run; None when all are given out."""
         if self.again:
             return self.again.pop(0)
-        if len(self.records) >= self.trials:
+        open_ = [chain for chain, share in self.shares.items() if len(self.chains[chain]) < share]
+        if not open_:
             return None
-        chains = list(self.lanes)
-        lane = self.lanes[chains[len(self.records) % len(chains)]]
+        lane = self.lanes[min(open_, key=lambda chain: len(self.chains[chain]))]  # in turn
         known = self.chains[lane.chain]
         n = len(known)
         params = lane.searcher.suggest(n, known)

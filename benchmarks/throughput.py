@@ -8,9 +8,8 @@
 Both sides train the same network on the same data, in turns within one process: the same number of
 draws of the same kind (one permutation an epoch, one move and flip per image and batch), the same
 moves, scaling and normalisation, channels_last, fused SGD on a cosine, training loss and accuracy
-summed on the device. The bare loop has what a person would write: labels in place of soft targets,
-one generator in place of named streams, cuDNN's search for the fastest kernels, nothing kept,
-nothing reported. Building model and data is timed on neither side; no checkpoint is taken.
+summed on the device. Building model and data is timed on neither side; no checkpoint is taken. The
+bare loop, at most 60 lines, is in `bare`.
 
 A turn is whole epochs with a validation after each, by Tune's `train()` of a Trial (by Loop.train
 where there is no Ray). For ResNet-18 on a CPU it is the first steps of an epoch, by Loop.advance,
@@ -20,7 +19,7 @@ and neither side validates. MNIST is its first 600 images of each class. On a GP
 
 import argparse
 import json
-import math
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -30,20 +29,16 @@ from importlib.util import find_spec
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.nn.functional import cross_entropy, pad
 
+from benchmarks.bare import LR, arrays, bare
 from benchmarks.homes import own_home
 from benchmarks.kernels import profiled, table
 from benchmarks.machine import clock, machine, spread
 from trainables.config import Config
-from trainables.data.dataset import Dataset
-from trainables.data.dataset import prepare as prepare_data
-from trainables.data.views import STILL, View
+from trainables.data.dataset import prepare
 from trainables.errors import ConfigError
 from trainables.loop import Loop
 
-LR = 0.05
 WARM = 3  # steps before those that are profiled
 
 
@@ -78,103 +73,6 @@ CASES = {
     "mnist lenet 128": Case(MNIST, 128, epochs=2),
     "cifar10 resnet18 128": Case(CIFAR, 128, short=True),
 }
-
-
-@dataclass(frozen=True)
-class Arrays:
-    """A data set as a script would hold it on its device; `scale` and `offset` normalise bytes."""
-
-    images: Tensor
-    labels: Tensor
-    validation: Tensor
-    validation_labels: Tensor
-    scale: Tensor
-    offset: Tensor
-    view: View
-
-
-def arrays(data: Dataset, device: torch.device) -> Arrays:
-    train, held = torch.from_numpy(data.train), torch.from_numpy(data.validation)
-    rows = torch.from_numpy(data.rows)
-    mean, std = (torch.tensor(values)[:, None, None] for values in (data.mean, data.std))
-    return Arrays(
-        data.images[rows[train]].to(device),
-        data.given[train].to(device),
-        data.images[rows[held]].to(device),
-        data.given[held].to(device),
-        (1 / (255 * std)).to(device),
-        (-mean / std).to(device),
-        data.view,
-    )
-
-
-# The bare loop: from here to the next line of dashes, at most 60 lines.
-# --------------------------------------------------------------------------------------------------
-
-
-def moved(images: Tensor, view: View, draws: torch.Generator) -> Tensor:
-    (count, channels, height, width), device = images.shape, images.device
-    moves = torch.randint(2 * view.pixels + 1, (2, count, 1), generator=draws, device=device)
-    columns = torch.arange(width, device=device).expand(count, width)
-    if view.flip:
-        flips = torch.randint(2, (count, 1), generator=draws, device=device).bool()
-        columns = torch.where(flips, width - 1 - columns, columns)
-    rows = (moves[0] + torch.arange(height, device=device))[:, :, None]
-    where = rows * (width + 2 * view.pixels) + (moves[1] + columns)[:, None, :]
-    where = where.flatten(1)[:, None].expand(-1, channels, -1)
-    return pad(images, (view.pixels,) * 4).flatten(2).gather(2, where).view_as(images)
-
-
-@torch.backends.cudnn.flags(enabled=True, benchmark=True)
-def bare(
-    model: torch.nn.Module, data: Arrays, batch: int, epochs: int, few: int | None, half: bool
-) -> float:
-    """Train epochs and give the last validation loss, or `few` steps and give their loss."""
-    device, size, step = data.images.device, len(data.labels), 0
-    order = torch.Generator().manual_seed(1)
-    draws = torch.Generator(device).manual_seed(2)
-    sgd = torch.optim.SGD(model.parameters(), lr=LR, momentum=0.9, weight_decay=5e-4, fused=True)
-    steps = epochs * -(-size // batch)
-    sums = torch.zeros(2, device=device)
-    history: list[list[float]] = []
-
-    def logits_of(images: Tensor) -> Tensor:
-        x = images.to(torch.float32, memory_format=torch.channels_last)
-        with torch.autocast(device.type, torch.bfloat16, enabled=half):
-            logits: Tensor = model(torch.addcmul(data.offset, x, data.scale))
-        return logits.float()
-
-    for _ in range(epochs):
-        model.train()
-        sums.zero_()
-        shuffled = torch.randperm(size, generator=order).to(device)
-        for index in torch.split(shuffled, batch)[:few]:
-            x, y = data.images[index], data.labels[index]
-            if data.view != STILL:
-                x = moved(x, data.view, draws)
-            for group in sgd.param_groups:
-                group["lr"] = LR * (1 + math.cos(math.pi * step / steps)) / 2
-            logits = logits_of(x)
-            loss = cross_entropy(logits, y)
-            sgd.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            sgd.step()
-            with torch.no_grad():
-                sums[0] += loss * len(y)
-                sums[1] += (logits.argmax(1) == y).sum()
-            step += 1
-        if few:
-            return (sums[0] / (few * batch)).item()
-        model.eval()
-        with torch.no_grad():
-            logits = torch.cat([logits_of(part) for part in torch.split(data.validation, 512)])
-            loss = cross_entropy(logits, data.validation_labels)
-            hits = (logits.argmax(1) == data.validation_labels).float().mean()
-        history.append([*(sums / size).tolist(), loss.item(), hits.item()])
-    return history[-1][2]
-
-
-# --------------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -227,19 +125,20 @@ def driver_of(short: bool) -> str:
     return "Trial.train" if find_spec("ray") else "Loop.train"
 
 
-def compare(plain: dict[str, Any], turns: int, few: int | None) -> Turns:
+def compare(plain: dict[str, Any], turns: int, few: int) -> Turns:
     """Run a case in turns, the first one unmeasured; who goes first changes from turn to turn.
 
     Args:
         plain: the trial's config.
         turns: how many are measured.
-        few: steps of a turn, below those of an epoch; None for the trial's epochs.
+        few: steps of a turn, below those of an epoch; 0 for the trial's epochs.
     """
     config = Config.parse(plain)
-    data, task = prepare_data(config.task), config.task
+    data, task = prepare(config.task), config.task
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     flat, half, batch = arrays(data, device), task.precision == "bf16", task.optim.batch
-    images = few * batch if few else task.epochs * len(data.train)
+    threads = torch.get_num_threads()
+    images = few * batch or task.epochs * len(data.train)
     found = Turns(driver_of(bool(few)), images)
     for turn in range(turns + 1):
         model = Loop(config, data, device=device).model
@@ -248,6 +147,7 @@ def compare(plain: dict[str, Any], turns: int, few: int | None) -> Turns:
             from trainables.trial import Trial  # a machine that only trains has no Ray
 
             trial = Trial(plain)
+            torch.set_num_threads(threads)  # a Trial takes what Tune granted it
             mine, close = partial(by_reports, trial.train), trial.stop
         else:
             loop = Loop(config, data, device=device)
@@ -289,8 +189,11 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--random", action="store_true", help="random images for MNIST, CIFAR-10")
     parser.add_argument("--profile", action="store_true", help="where time goes, on a CPU, too")
+    parser.add_argument("--data-root", help="the folder of the original files, NOISETUNE_DATA")
     parser.add_argument("--json", action="store_true", help="make the last line machine-readable")
     args = parser.parse_args()
+    if args.data_root:
+        os.environ["NOISETUNE_DATA"] = args.data_root
     torch.set_num_threads(args.threads)
     cuda = torch.cuda.is_available()
     cases = {name: case for name, case in CASES.items() if args.cases in name}
@@ -306,7 +209,7 @@ def main() -> None:
         try:
             for name, case in cases.items():
                 plain = case.plain(args.precision)
-                few = args.steps if case.short and not cuda else None
+                few = args.steps if case.short and not cuda else 0
                 found = results[name] = compare(plain, args.turns, few)
                 rates = ([found.images / x for x in side] for side in (found.bare, found.ours))
                 cells = [name, found.driver, *(spread(rate, ".0f") for rate in rates)]

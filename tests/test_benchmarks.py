@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch.nn.functional import pad
 
-from benchmarks import airbench, memory, models, throughput
+from benchmarks import airbench, bare, memory, models
+from benchmarks.bare import moved
 from benchmarks.cores import splits
 from benchmarks.homes import own_home
-from benchmarks.throughput import CASES, compare, moved
+from benchmarks.throughput import CASES, compare
 from trainables.config import Config
 from trainables.data.dataset import Dataset, prepare
 from trainables.data.views import View
@@ -43,7 +44,7 @@ def test_clean_pages_of_the_data_are_nobodys_own():
 
 
 def test_bare_loop_is_as_short_as_it_says():
-    lines = Path(throughput.__file__).read_text().splitlines()
+    lines = Path(bare.__file__).read_text().splitlines()
     first, last = (at for at, line in enumerate(lines) if line.startswith("# ---"))
     assert last - first - 1 <= 60
 
@@ -63,16 +64,16 @@ def test_bare_loop_moves_as_the_view_says(view: View):
 def test_both_sides_learn_alike(few: int, driver: str):
     plain = CASES["digits cnn 32 augmented"].plain("fp32")
     found = compare({**plain, "epochs": 2}, turns=1, few=few)
-    bare, ours = found.losses
+    theirs, ours = found.losses
     assert found.driver == driver
     assert (len(found.wall), len(found.cpu)) == (1, 1)
     assert found.images == (3 * 32 if few else 2 * len(prepare(Config.parse(plain).task).train))
-    assert bare == pytest.approx(ours, abs=0.3)
-    assert max(bare, ours) < math.log(10) + 0.5
+    assert theirs == pytest.approx(ours, abs=0.3)
+    assert max(theirs, ours) < math.log(10) + 0.5
 
 
 def test_bare_loop_validates_on_what_ours_does(data: Dataset):
-    arrays = throughput.arrays(data, torch.device("cpu"))
+    arrays = bare.arrays(data, torch.device("cpu"))
     assert (len(arrays.labels), len(arrays.validation)) == (len(data.train), len(data.validation))
     x = torch.addcmul(arrays.offset, arrays.validation.float(), arrays.scale)
     rows = torch.from_numpy(data.rows[data.validation])

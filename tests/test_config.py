@@ -51,6 +51,7 @@ RICH = {
         ({"noise": {"rate": NAN}}, "noise.rate = nan: must be a finite number"),
         ({"noise": {"kind": "none", "rate": 0.4}}, "noise.rate = 0.4: kind none has no rate"),
         ({"noise": {"seeds": 1}}, "noise.seeds: unknown field (did you mean seed?)"),
+        ({"noise": {"kind": "human"}}, "noise.set: is missing (one of aggre, random1, random2, "),
         ({"noise": 0.4}, "noise = 0.4: must be a mapping of its fields"),
         (
             {"split": {"validation": 0}},

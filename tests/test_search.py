@@ -242,6 +242,13 @@ def test_the_best_weights_reproduce_their_score(plain: Driver) -> None:
     loop = Loop(Config.parse(config), device="cpu")
     loop.model.load_state_dict(torch.load(best / "model.pt", weights_only=True))
     assert loop.validate().acc == told["score"] == told["last"]
+    images = told["images"]  # as the README says
+    model = Config.parse(config).make_model().build(tuple(images["shape"]), len(images["classes"]))
+    model.load_state_dict(torch.load(best / "model.pt", weights_only=True))
+    raw = loop.data.validation(slice(None))
+    mean, std = (torch.tensor(images[name])[:, None, None] for name in ("mean", "std"))
+    hits = model.eval()((raw / 255 - mean) / std).argmax(1) == loop.data.validation_labels
+    assert float(hits.float().mean()) == pytest.approx(told["score"], abs=0.004)
 
 
 def test_only_the_best_keep_weights_and_nobody_a_checkpoint(plain: Driver) -> None:

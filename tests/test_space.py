@@ -817,3 +817,16 @@ def test_a_name_as_tables_write_it_is_understood_or_led_to_its_field() -> None:
     assert plan.task["optim"]["lr"] == 0.1
     with pytest.raises(ConfigError, match=r"did you mean methods\.mr\.eta"):
         load("mr", task="digits", spaces=[], settings=["mr/eta=0.1"], seed=0, study_flags={})
+
+
+def test_labels_beside_a_task_file_are_found(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    path = write("mine/task.yaml", "noise: {kind: file, path: crowd.npz}").absolute()
+    assert plan("mr", task=str(path)).task["noise"]["path"] == "crowd.npz"  # not there
+    (path.parent / "crowd.npz").touch()
+    monkeypatch.chdir("/")
+    found = plan("mr", task=str(path)).task["noise"]["path"]
+    assert found == str(path.parent / "crowd.npz")

@@ -310,7 +310,8 @@ def _told(model: type[BaseModel], error: Any, path: str) -> str:
         hint = unknown("field", where[-1], list(model.model_fields)).partition("(")[2]
         return f"{place}: unknown field ({hint}"
     if kind == "missing":
-        return f"{place}: is missing"
+        wanted = get_args(model.model_fields[where[-1]].annotation) if len(where) == 1 else ()
+        return f"{place}: is missing" + (f" (one of {', '.join(map(str, wanted))})" * bool(wanted))
     rules = {
         "greater_than": f"must be above {limits.get('gt')}",
         "greater_than_equal": f"must be at least {limits.get('ge')}",

@@ -1,6 +1,7 @@
 """What training a config costs on this machine, from a few steps of it."""
 
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -47,7 +48,9 @@ def try_out(config: Config, data: Dataset) -> int:
     """
     channels, height, width = data.images.shape[1:]
     try:
-        with torch.device("meta"), torch.no_grad():  # shapes alone: no memory, no draw
+        with torch.device("meta"), torch.no_grad(), warnings.catch_warnings():
+            # shapes alone: no memory, no draw; a layer of no units is refused below, not warned of
+            warnings.simplefilter("ignore")
             model = config.make_model().build((channels, height, width), len(data.classes))
             model.eval()(torch.empty(2, channels, height, width))
     except ConfigError:

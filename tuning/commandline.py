@@ -4,11 +4,17 @@ import argparse
 import re
 import shlex
 import sys
+import textwrap
+from collections.abc import Iterable
 from typing import Any
 
+from trainables.data.noise import NOISES
+from trainables.data.sources import SOURCES
 from trainables.errors import ConfigError
 from trainables.methods import METHODS
+from trainables.models import MODELS
 from tuning.flags import DATA_ROOT, Parser
+from tuning.inputs import SHIPPED
 
 STUDY_FLAGS = {
     "trials": ("N", "trials in all, rounded up to a multiple of the chains"),
@@ -25,15 +31,30 @@ ABOUT = """\
 Search the hyperparameters of label-noise methods with Ray Tune: fill the holes of a
 search space, stop the losers early, select on noisy validation labels, never read a
 test label. Everything goes into the folder <storage>/<name>."""
+TASKS = sorted(path.stem for path in (SHIPPED / "tasks").glob("*.yaml"))
+
+
+def _listed(head: str, names: Iterable[str]) -> str:
+    """Names behind a heading, folded under it."""
+    text = f"{head:<9}{', '.join(names)}"
+    return textwrap.fill(text, 80, subsequent_indent=" " * 9, break_on_hyphens=False)
+
+
 EXAMPLES = f"""\
-methods: ce (plain cross-entropy), {", ".join(METHODS)};
+{_listed("methods", ["ce (plain cross-entropy)", *METHODS])}
          joined with + into one chain
+{_listed("tasks", TASKS)}
+names for --set:
+{_listed("data", SOURCES)}
+{_listed("model", MODELS)}
+{_listed("noise", NOISES)} (as noise.kind)
 
 examples:
   python -m tuning.search --method mr                       search MR on digits, 40 % wrong labels
   python -m tuning.search --method mr --dry-run             what that would do, and how long
   python -m tuning.search --method ce,mr,mr+mixup+reset     which method? equal trials for each
   python -m tuning.search --method mr --set noise.rate=0.6 --set methods.mr.period=1
+  python -m tuning.search --method ce,mr --task cifar10 --set per_class=100 --set epochs=3
   python -m tuning.search --resume results/mr-digits-...    go on after a crash or Ctrl-C
   tensorboard --logdir results                              curves and HPARAMS of all studies
 
@@ -87,7 +108,7 @@ def parser() -> Parser:
     where.add_argument("--storage", metavar="FOLDER", help="where studies go (results)")
     where.add_argument("--name", metavar="NAME", help="of the study (<method>-<task>-<time>)")
     where.add_argument("--resume", metavar="FOLDER", help="go on with an interrupted study")
-    made.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    made.add_argument("--dry-run", action="store_true", help="print the plan (reads the data)")
     made.add_argument("--json", action="store_true", help="make the last line machine-readable")
     return made
 

@@ -110,7 +110,8 @@ def data_roots() -> Iterator[Finding]:
             told = f"{root}: none of {', '.join(LAYOUT.values())} is in it"
             yield warn("data root", told, "name the folder that holds them")
     if lost:
-        yield ok("not here", f"{', '.join(sorted(lost))}; fetched on first use")
+        told = "downloaded on first use, where the network allows"
+        yield ok("not here", f"{', '.join(sorted(lost))}; {told}")
 
 
 def cache() -> Iterator[Finding]:

@@ -95,6 +95,11 @@ def read_task(text: str) -> tuple[str, str, Leaves, Plain]:
     source = yamls.shown(path)
     plain = yamls.read(path)
     _only(plain, IN_TASK, source)
+    noise = plain.get("noise")
+    if isinstance(noise, dict) and isinstance(noise.get("path"), str):
+        beside = path.absolute().parent / Path(noise["path"]).expanduser()
+        if beside.is_file():  # else it is looked for where a --set would be
+            noise["path"] = str(beside)
     study = _study(plain, source)
     leaves = task_defaults()
     put(leaves, leaves_of(plain, source))

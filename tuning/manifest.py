@@ -28,6 +28,7 @@ def describe(plan: Plan, data: Dataset, argv: list[str]) -> dict[str, Any]:
         "command": argv,
         "plan": plan.plain,
         "data": data.address,
+        "images": images(data),
         "noise": {
             **noise.plain,
             "realised": data.noise.rate,
@@ -40,6 +41,12 @@ def describe(plan: Plan, data: Dataset, argv: list[str]) -> dict[str, Any]:
         "git": commit(),
         "lives": [],
     }
+
+
+def images(data: Dataset) -> dict[str, Any]:
+    """What a trained network must be given: bytes / 255, less the mean, over the deviation."""
+    shape = list(data.images.shape[1:])
+    return {"shape": shape, "mean": data.mean, "std": data.std, "classes": data.classes}
 
 
 def write_labels(store: Store, data: Dataset) -> None:

@@ -176,11 +176,13 @@ def summary(view: View, plan: Promise) -> RenderableType:
 def duration(seconds: float) -> str:
     """Seconds as a person says them.
 
-    >>> [duration(x) for x in (42.4, 200, 7500)]
-    ['42 s', '3 min 20 s', '2 h 05 min']
+    >>> [duration(x) for x in (42.4, 200, 7500, 200_000)]
+    ['42 s', '3 min 20 s', '2 h 05 min', '2 d 7 h']
     """
     whole = round(seconds)
     hours, minutes = whole // 3600, whole % 3600 // 60
+    if hours >= 48:
+        return f"{hours // 24} d {hours % 24} h"
     if hours:
         return f"{hours} h {minutes:02d} min"
     return f"{minutes} min {whole % 60:02d} s" if minutes else f"{whole} s"

@@ -86,6 +86,7 @@ class Life:
     console: Console
     interrupt: Interrupt
     labels: str | None = None
+    images: dict[str, Any] = field(default_factory=dict)  # what the networks are given
     trainable: type[Any] | None = None
     broken: Callable[[], bool] = bool
     flush: Callable[[], None] = lambda: None
@@ -232,8 +233,14 @@ class Life:
         best = next(iter(self.study.ranking()), None)
         if best is None or best.name == self.best:
             return
-        metrics = {"trial": best.name, "score": best.score, "last": best.last, "epoch": best.epoch}
-        metrics["selected"] = self.study.selected(best)
+        metrics = {
+            "trial": best.name,
+            "score": best.score,
+            "last": best.last,
+            "epoch": best.epoch,
+            "selected": self.study.selected(best),
+            "images": self.images,
+        }
         file = checkpoints.weights(self.store.folder, best.name)
         self.store.write_best(best.config, metrics, file if file.exists() else None)
         if file.exists():

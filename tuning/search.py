@@ -23,7 +23,7 @@ from tuning.checkpoints import final
 from tuning.flags import program, shown_path, use_data_root
 from tuning.forecast import forecast
 from tuning.holes import walk
-from tuning.manifest import check, describe, read, stamp, write_labels
+from tuning.manifest import check, describe, images, read, stamp, write_labels
 from tuning.progress import Promise, summary
 from tuning.resources import (
     Resources,
@@ -40,6 +40,7 @@ from tuning.space import Plan, load
 from tuning.store import Store, storage_folder
 from tuning.study import ENDED, Lane, Study
 
+STARTING = "starting Ray; the first trial reports in 10 to 20 s, later on a busy machine"
 DONE, NOTHING, WRONG, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -150,6 +151,7 @@ def live(
             console=console,
             interrupt=interrupt,
             labels=manifest["noise"]["hash"],
+            images=images(data),
             broken=lambda: book.broken is not None,
             flush=book.flush_due,
         )
@@ -157,7 +159,7 @@ def live(
         for note in plan.notes:
             console.print(f"note: {note}", soft_wrap=True, highlight=False)
         if study.count(*ENDED) < study.trials and not interrupt.raised:
-            console.print("starting Ray; the first trial reports in 10 to 20 s", style="dim")
+            console.print(STARTING, style="dim")
             with cluster(args.address) as found:
                 interrupt.listen()  # Ray's core has put a handler there that aborts on SIGTERM
                 life.run(local or cluster_resources(args, found))

@@ -85,3 +85,8 @@ def test_a_wrong_option_of_a_network_is_told_as_it_is(data: Dataset) -> None:
     with pytest.raises(ConfigError, match="depth") as refused:
         try_out(Config.parse({"model": {"wrn-28-10": {"depth": 27}}}), data)
     assert "does not fit" not in str(refused.value)
+
+
+def test_more_images_of_each_class_than_there_are_is_refused() -> None:
+    with pytest.raises(ConfigError, match="per_class = 5000: no class of digits has more than 14"):
+        prepare(Config.parse({"per_class": 5000}).task)

@@ -527,3 +527,10 @@ def test_training_loss_counts_every_row_once(data: Dataset) -> None:
     loop.model.train = lambda mode=True: loop.model  # type: ignore[method-assign]
     expected = float(loop.losses().mean())
     assert loop.train()["train/loss"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_networks_with_flat_batch_norm_train_whatever_is_left_over(data: Dataset) -> None:
+    loop = Loop(tiny(optim={"batch": 23}, epochs=1, model="fcnn"), data)
+    assert loop.size % 23 == 1
+    assert len(loop.losses("train")) == loop.size
+    assert finish(loop)[-1]["done"]

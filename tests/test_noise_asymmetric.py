@@ -91,7 +91,7 @@ def test_maps_are_of_sources_that_there_are() -> None:
         ("toy", {}, "kind: matrix"),
         ("my-own", {"rate": 0.2}, "noise.kind = asymmetric: my-own has no map"),
         ("mnist", {"blocks": "ids"}, "noise.blocks = ids: mnist has no blocks of classes"),
-        ("digits", {"blocks": "superclass"}, "only cifar100 has (leave it out)"),
+        ("digits", {"blocks": "superclass"}, "only cifar100 has (leave it out, or"),
     ],
 )
 def test_refusals_are_one_line(data: str, options: dict[str, Any], told: str) -> None:

@@ -830,3 +830,6 @@ def test_labels_beside_a_task_file_are_found(
     monkeypatch.chdir("/")
     found = plan("mr", task=str(path)).task["noise"]["path"]
     assert found == str(path.parent / "crowd.npz")
+    monkeypatch.chdir(path.parent)
+    settings = ("noise.kind=file", "noise.path=crowd.npz")
+    assert plan("mr", *settings).task["noise"]["path"] == found

@@ -261,7 +261,7 @@ def _tuple(value: object) -> object:
 
 def schema(cls: Any) -> type[BaseModel]:
     """The checks of a dataclass's fields; a trailing underscore of a name is dropped."""
-    return _schema(cls)
+    return _schema(cls)  # whose parameter mypy wants hashable, which protocols are not
 
 
 @cache

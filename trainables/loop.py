@@ -127,9 +127,8 @@ class Loop:
                 logits = self._evaluated(lambda part: self.data.training(rows[part]), self.size)
             else:
                 held = [buffer.clone() for buffer in self.model.buffers()]
-                logits = torch.cat(
-                    [self.forward(self.view(part)) for part in torch.split(rows, self.batch)]
-                )
+                parts = [self._part(rows, at) for at in range(self.steps_per_epoch)]
+                logits = torch.cat([self.forward(self.view(part)) for part in parts])
                 for buffer, before in zip(self.model.buffers(), held, strict=True):
                     buffer.copy_(before)
             return hard_cross_entropy(logits, self.data.labels, reduction="none")

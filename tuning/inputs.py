@@ -95,14 +95,9 @@ def read_task(text: str) -> tuple[str, str, Leaves, Plain]:
     source = yamls.shown(path)
     plain = yamls.read(path)
     _only(plain, IN_TASK, source)
-    noise = plain.get("noise")
-    if isinstance(noise, dict) and isinstance(noise.get("path"), str):
-        beside = path.absolute().parent / Path(noise["path"]).expanduser()
-        if beside.is_file():  # else it is looked for where a --set would be
-            noise["path"] = str(beside)
     study = _study(plain, source)
     leaves = task_defaults()
-    put(leaves, leaves_of(plain, source))
+    put(leaves, anchored(leaves_of(plain, source), path.absolute().parent, Path.cwd()))
     return path.stem, source, leaves, study
 
 
@@ -137,7 +132,20 @@ def read_setting(text: str) -> tuple[Leaves, Plain]:
         _known_methods(node["methods"], source)
     elif "methods" in node:
         raise ConfigError(f"{source}: methods: name the method, such as methods.mr.eta=0.1")
-    return leaves_of(node, source), study
+    return anchored(leaves_of(node, source), Path.cwd()), study
+
+
+def anchored(leaves: Leaves, *folders: Path) -> Leaves:
+    """Make the path of a label or matrix file whole, so that the study can be resumed anywhere.
+
+    One that is in none of the folders stays as it is, to be looked for in the data roots.
+    """
+    at = ("noise", "path")
+    if at not in leaves or not isinstance(leaves[at].value, str):
+        return leaves
+    path = Path(leaves[at].value)
+    there = next((folder / path for folder in folders if (folder / path).is_file()), path)
+    return {**leaves, at: leaves[at]._replace(value=str(there))}
 
 
 def _study(plain: Plain, source: str) -> Plain:

@@ -23,7 +23,8 @@ Plain = dict[str, Any]
 
 # Where a name may bring options of its own, `schedule: {step: {factor: 0.2}}`, and who takes them.
 PICKS: dict[Place, Mapping[str, type]] = {("model",): MODELS, ("optim", "schedule"): SCHEDULES}
-# They define the task: scores of trials that differ in them say nothing about each other.
+# They define the task: scores of trials that differ in them say nothing about each other, or are
+# bought at another price.
 FIXED = (
     "data", "per_class", "noise", "split", "statistics", "model", "precision", "compile", "epochs",
     "seed",

@@ -61,6 +61,12 @@ def prepare(task: Task) -> Dataset:
     classes = len(cached.classes)
     labels = np.array(cached.labels)
     rows = first_of_each(labels, task.per_class)
+    largest = int(np.bincount(labels).max())
+    if task.per_class is not None and task.per_class > largest:
+        raise ConfigError(
+            f"per_class = {task.per_class}: no class of {task.data} has more than {largest} "
+            "training images (leave it out to take all)"
+        )
     clean = Clean(task.data, labels[rows], classes, cached.images, rows)
     noise = corrupt(clean, make_noise(task.noise), task.noise.seed)
     train, validation = _split(task, cached.validation, rows, noise.labels)
@@ -109,9 +115,11 @@ def _split(
         train, validation = stratified(given, share, task.split.seed, name="validation")
     for part, found in (("training", train), ("validation", validation)):
         if not len(found):
+            cure = "choose a share further from its end"
+            if share == "source":
+                cure = f"give a share, such as 0.1, or a per_class that is not {task.per_class}"
             raise ConfigError(
-                f"split.validation = {share}: leaves no {part} image of {len(rows)} (choose a "
-                "share further from its end)"
+                f"split.validation = {share}: leaves no {part} image of {len(rows)} ({cure})"
             )
     return train, validation
 

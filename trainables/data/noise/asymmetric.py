@@ -112,7 +112,7 @@ class Asymmetric:
         if self.blocks is not None:
             raise ConfigError(
                 f"noise.blocks = {self.blocks}: {data} has no blocks of classes, only cifar100 has "
-                "(leave it out)"
+                "(leave it out, or --set noise.blocks=null)"
             )
         if data not in MAPS:
             raise ConfigError(

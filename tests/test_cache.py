@@ -2,6 +2,7 @@
 
 import errno
 import io
+import json
 import os
 import shutil
 import sys
@@ -148,12 +149,81 @@ def test_a_writer_killed_half_way_is_survived(where: str, home: Path, tmp_path: 
         '{"format": 0, "address": "."}',
         '{"format": 3, "address": "."}',
         '{"format": 3, "address": 1, "files": []}',
+        '{"format": 3, "address": ' + "[" * 10_000,
+        b"\xff\xfe",
     ],
 )
-def test_a_damaged_or_older_entry_is_written_anew(text: str, home: Path) -> None:
+def test_a_damaged_or_older_entry_is_written_anew(text: str | bytes, home: Path) -> None:
     address = open_data("toy").address
-    (home / "data" / "toy.json").write_text(text)
+    (home / "data" / "toy.json").write_bytes(text.encode() if isinstance(text, str) else text)
     assert open_data("toy").address == address
+
+
+SHA = "0" * 64
+WRONG = [
+    {"address": "../../../etc"},
+    {"address": "../../../etc", "files": {}},
+    {"address": SHA + "\n"},
+    {"address": SHA.replace("0", "A")},
+    {"address": None},
+    {"files": {}},
+    {"files": None},
+    {"files": {"images.npy": {"size": 1, "sha256": SHA}}},
+    {"files": {f"../{name}.npy": {"size": 1, "sha256": SHA} for name in "abc"}},
+    {"files": {f"{name}.npy": {"size": "1", "sha256": 1} for name in cache.ARRAYS}},
+    {"classes": None},
+    {"classes": []},
+    {"classes": "ab"},
+    {"classes": ["a", 1]},
+    {"mean": None},
+    {"mean": ["0.5", "0.5"]},
+    {"mean": [0.5]},
+    {"std": [0.5, None]},
+    {"std": [0.5, float("nan")]},
+    {"view": None},
+    {"view": {}},
+    {"view": {"pixels": "1", "flip": False, "reflect": False}},
+    {"view": {"pixels": -1, "flip": False, "reflect": False}},
+    {"view": {"pixels": 1, "flip": False}},
+    {"view": {"pixels": 1, "flip": False, "reflect": False, "spin": True}},
+    {"validation": 7},
+    {"validation": [0.5]},
+    {"validation": [-1]},
+    {"validation": [2**70]},
+    {"more": 1},
+]
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: json.dumps(wrong)[:60])
+def test_an_entry_of_wrong_facts_is_damaged_and_written_anew(
+    wrong: dict[str, Any], home: Path
+) -> None:
+    first, about = open_data("toy"), home / "data" / "toy.json"
+    whole = json.loads(about.read_text())
+    about.write_text(json.dumps(whole | wrong))
+    assert cache.verify("toy") == [f"{about}: is damaged"]
+    again = open_data("toy")
+    assert (again.address, again.classes, again.view) == (first.address, first.classes, first.view)
+    assert json.loads(about.read_text()) == whole
+
+
+@pytest.mark.parametrize("fact", ["address", "classes", "mean", "std", "view", "validation"])
+def test_an_entry_that_lacks_a_fact_is_damaged(fact: str, home: Path) -> None:
+    open_data("toy")
+    about = home / "data" / "toy.json"
+    facts = json.loads(about.read_text())
+    del facts[fact]
+    about.write_text(json.dumps(facts))
+    assert cache.verify("toy") == [f"{about}: is damaged"]
+
+
+def test_validation_positions_come_back(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SOURCES, "toy", lambda: replace(toy(), validation=np.array([2, 0])))
+    for _ in range(2):
+        validation = open_data("toy").validation
+        assert validation is not None
+        assert validation.tolist() == [2, 0]
+        assert validation.dtype == np.int64
 
 
 def test_a_home_that_cannot_be_written_is_told(
@@ -167,7 +237,7 @@ def test_a_home_that_cannot_be_written_is_told(
     assert "\n" not in str(told.value)
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO])
 @pytest.mark.parametrize("where", ["images.npy", "labels.npy", "test_labels.npy"])
 def test_a_failing_disk_is_told_and_leaves_nothing(
     where: str, number: int, home: Path, monkeypatch: pytest.MonkeyPatch
@@ -184,6 +254,7 @@ def test_a_failing_disk_is_told_and_leaves_nothing(
             open_data("toy")
     room = "a folder with more room" in str(told.value)
     assert room is (number != errno.EIO)
+    assert ("(ulimit -f)" in str(told.value)) is (number == errno.EFBIG)
     assert files(home) == {}
     assert drafts(home) == []
     assert len(open_data("toy").labels) == 3
@@ -278,6 +349,38 @@ def test_two_names_of_one_set_share_its_files(home: Path, monkeypatch: pytest.Mo
     kept = files(home / "data" / first.address)
     assert open_data("alias").address == first.address
     assert files(home / "data" / first.address) == kept
+
+
+def test_two_names_of_one_set_written_at_once_are_both_written(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other name's arrays appear when ours are about to take the place of damaged ones."""
+    monkeypatch.setitem(SOURCES, "alias", toy)
+    images = home / "data" / open_data("toy").address / "images.npy"
+    images.write_bytes(b"half")
+
+    def removed(folder: Path, ignore_errors: bool = False) -> None:
+        rmtree(folder, ignore_errors=ignore_errors)
+        if folder == images.parent:
+            monkeypatch.setattr(shutil, "rmtree", rmtree)
+            open_data("toy")
+
+    rmtree = shutil.rmtree
+    monkeypatch.setattr(shutil, "rmtree", removed)
+    np.testing.assert_array_equal(open_data("alias").images, toy().images)
+    assert cache.verify("alias") == cache.verify("toy") == []
+    assert drafts(home) == []
+
+
+def test_a_folder_that_stays_full_is_told(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = home / "data" / open_data("toy").address / "images.npy"
+    images.write_bytes(b"half")
+    rmtree = shutil.rmtree
+    monkeypatch.setattr(
+        shutil, "rmtree", lambda folder, **how: folder == images.parent or rmtree(folder, **how)
+    )
+    with pytest.raises(ConfigError, match=r"Directory not empty; set NOISETUNE_HOME"):
+        open_data("toy")
 
 
 # Large sources

@@ -2,16 +2,21 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
+from hashlib import md5
 from importlib import metadata
 from pathlib import Path
 
 import pytest
+import torch
+from filelock import FileLock
 
 from trainables.data.cache import home, open_data
-from tuning import checks, doctor, folders
+from trainables.data.sources import cifar, clothing1m, idx
+from tuning import checks, datasets, doctor, folders
 from tuning.findings import Finding, lines
 from tuning.session import token_file
 
@@ -217,32 +222,160 @@ def test_a_token_others_can_read_is_a_warning() -> None:
     assert "chmod 600" in found.cure
 
 
-def test_data_sets_are_found_where_they_lie(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data root with two whole sets: the files' checksums are those of small contents."""
+    made = tmp_path / "data"
+    for folder, table in (("MNIST/raw", idx.MNIST), ("cifar-10-batches-py", cifar.CIFAR10)):
+        (made / folder).mkdir(parents=True)
+        for name in table:
+            content = name.encode() * 100
+            (made / folder / name).write_bytes(content)
+            monkeypatch.setitem(table, name, md5(content).hexdigest())
+    monkeypatch.setattr(idx, "DEBIAN", tmp_path / "debian")
+    monkeypatch.setenv("NOISETUNE_DATA", str(made))
+    return made
+
+
+def test_data_sets_are_found_where_they_lie(root: Path) -> None:
+    found, fetched, by_hand = datasets.data_roots()
+    assert found.value.startswith(f"{root}: mnist, cifar10; checked in ")
+    assert [found.status, fetched.status, by_hand.status] == ["ok"] * 3
+    assert fetched.value.startswith("fashion-mnist, cifar100; downloaded")
+    for name in ("cifair10", "animal-10n", "clothing1m", "CIFAR-10_human.pt", "CIFAR-100_human.pt"):
+        assert name in by_hand.value
+
+
+def test_our_own_root_and_debian_s_package_are_looked_at(root: Path) -> None:
+    (home() / "raw").mkdir(parents=True)
+    (root / "MNIST").rename(home() / "raw" / "MNIST")
+    assert status(datasets.data_roots()) == ["ok"] * 4
+    idx.DEBIAN.mkdir()
+    for name in idx.FASHION_MNIST:
+        (idx.DEBIAN / f"{name}.gz").write_bytes(b"no gzip")
+    user, own, debian, *_ = datasets.data_roots()
+    assert user.value.startswith(f"{root}: cifar10; ")
+    assert own.value.startswith(f"{home() / 'raw'}: mnist; ")
+    assert debian.status == "warn"
+    assert "train-images-idx3-ubyte.gz: cut short or altered" in debian.value
+
+
+@pytest.mark.parametrize("given", ["{}/", "{}/../data", "~/data", "data"])
+@pytest.mark.parametrize("empty", [True, False])
+def test_a_root_is_known_however_it_is_written(
+    given: str, empty: bool, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root = tmp_path / "data"
-    root.mkdir()
-    monkeypatch.setenv("NOISETUNE_DATA", str(root))
-    assert status(folders.data_roots()) == ["warn", "ok"]  # nothing there
-    (root / "MNIST" / "raw").mkdir(parents=True)
-    (home() / "raw" / "cifar-10-batches-py").mkdir(parents=True)
-    first, own, lost = folders.data_roots()
-    assert first.value == f"{root}: mnist"
-    assert own.value.endswith("raw: cifar10")
-    assert "cifar100, fashion-mnist" in lost.value
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NOISETUNE_DATA", given.format(root))
+    if empty:
+        shutil.rmtree(root)
+        root.mkdir()
+    first, *_ = datasets.data_roots()
+    assert first.status == ("warn" if empty else "ok")
+    assert ("no data set in it" in first.value) == empty
+
+
+def test_a_file_cut_short_is_named(root: Path) -> None:
+    path = root / "cifar-10-batches-py" / "data_batch_3"
+    path.write_bytes(path.read_bytes()[:-1])
+    whole, ill, *_ = datasets.data_roots()
+    assert whole.value.startswith(f"{root}: mnist; ")
+    assert ill.status == "warn"
+    assert ill.value.startswith(f"{path}: cut short or altered")
+
+
+@pytest.mark.parametrize("lost", [1, 4])
+def test_files_that_are_not_there_are_named(lost: int, root: Path) -> None:
+    for name in list(idx.MNIST)[:lost]:
+        (root / "MNIST" / "raw" / name).unlink()
+    _, ill, *_ = datasets.data_roots()
+    assert ill.status == "warn"
+    assert ill.value == f"{root}/MNIST/raw: mnist lacks {', '.join(list(idx.MNIST)[:lost])}"
+    assert f"{root}/MNIST/raw" in ill.cure
+
+
+def test_animals_are_counted(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainables.data.sources.animal10n.SIZES", {"training": 2, "testing": 1})
+    for name in ("training/0_1.jpg", "training/1_2.jpg", "testing/3_1.jpg"):
+        path = root / "animal-10n" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    first, *_ = datasets.data_roots()
+    assert "animal-10n" in first.value
+    path.unlink()
+    _, ill, *_ = datasets.data_roots()
+    assert ill.status == "warn"
+    assert "testing: animal-10n has 0 images here, the original 1" in ill.value
+
+
+def test_clothing1m_s_lists_are_looked_at(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clothing1m, "SIZES", dict.fromkeys(clothing1m.SIZES, 2))
+    place = root / "Clothing1M"
+    (place / "images").mkdir(parents=True)
+    for name in (*clothing1m.SIZES, *clothing1m.LABELS.values()):
+        (place / name).write_text("a\nb\n")
+    first, *_ = datasets.data_roots()
+    assert "clothing1m" in first.value
+    (place / clothing1m.TRAINING).write_text("a\n")
+    (place / "clean_label_kv.txt").unlink()
+    _, ill, *_ = datasets.data_roots()
+    assert ill.status == "warn"
+    assert f"1 lines of {place / clothing1m.TRAINING}" in ill.value
+    assert "clean_label_kv.txt" in ill.value
+
+
+@pytest.mark.parametrize(
+    ("size", "cut", "told"), [(50_000, 0, ""), (50_000, 99, ""), (7, 0, "no 50,000 labels in")]
+)
+def test_labels_of_people_are_read(size: int, cut: int, told: str, root: Path) -> None:
+    path = root / "cifar-n" / "CIFAR-100_human.pt"
+    path.parent.mkdir()
+    torch.save({key: torch.zeros(size) for key in ("clean_label", "noisy_label")}, path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size - cut])
+    first, ill, *_ = datasets.data_roots()
+    if size == 50_000 and not cut:
+        assert "CIFAR-100_human.pt" in first.value
+    else:
+        assert ill.status == "warn"
+        assert ill.value.startswith(f"{path}: {told}")
+
+
+def test_what_a_killed_writer_left_is_listed() -> None:
+    address = open_data("digits").address
+    assert status(datasets.leftovers()) == []
+    data = home() / "data"
+    (data / "mnist.draft" / "arrays").mkdir(parents=True)
+    (data / "mnist.draft" / "arrays" / "images.npy").write_bytes(bytes(2_500_000))
+    (data / ("a" * 64)).mkdir()
+    draft, arrays = datasets.leftovers()
+    assert [draft.status, arrays.status] == ["warn", "warn"]
+    assert draft.value.startswith(f"{data / 'mnist.draft'}: 2.5 MB")
+    assert draft.cure == f"remove it: rm -r {data / 'mnist.draft'}"
+    assert str(data / ("a" * 64)) in arrays.cure
+    with FileLock(data / "mnist.json.lock"):  # its writer lives
+        (draft,) = datasets.leftovers()
+        assert (draft.status, "being written" in draft.value) == ("ok", True)
+    (data / "digits.json").unlink()
+    assert [address in found.value for found in datasets.leftovers()].count(True) == 1
+
+
+def test_a_draft_of_a_download_is_listed(root: Path) -> None:
+    (root / ".mnist.draft").mkdir()
+    (found,) = datasets.leftovers()
+    assert str(root / ".mnist.draft") in found.cure
 
 
 def test_an_altered_cache_fails() -> None:
     folder = home() / "data" / open_data("digits").address
-    assert status(folders.cache()) == ["ok"]
+    assert status(datasets.cache()) == ["ok"]
     data = bytearray((folder / "images.npy").read_bytes())
     data[-1] ^= 1
     (folder / "images.npy").write_bytes(data)
-    (found,) = folders.cache()
+    (found,) = datasets.cache()
     assert found.status == "FAIL"
     assert "images.npy" in found.value
     (folder / "images.npy").write_bytes(data[:-100])  # this, a search notices and mends by itself
-    assert status(folders.cache()) == ["warn"]
+    assert status(datasets.cache()) == ["warn"]
 
 
 def test_settings_of_ray_that_open_it_to_others(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,7 +92,11 @@ def test_human_labels_of_another_order_are_refused(root: Path) -> None:
     ("data", "name", "told"),
     [
         ("digits", "worst", r"human: nobody published .* of digits \(use data: cifar10, cifair10"),
-        ("cifair10-gem0", "worst", r"nobody published such labels of cifair10-gem0"),
+        (
+            "cifair10-gem0",
+            "worst",
+            r"of GEM's parts, as cifair10-gem0, are not offered \(use data: cifair10,",
+        ),
         ("cifar10", "fine", r"noise.set = fine: cifar10 has aggre, random1, .*\(take one"),
         ("cifar100", "worst", r"noise.set = worst: cifar100 has fine \(take one"),
     ],

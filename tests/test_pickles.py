@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from trainables.data.pickles import read_arrays
+from trainables.data import pickles
+from trainables.data.pickles import KNOWN, read_arrays
 from trainables.errors import ConfigError
 
 LABELS = {"clean_label": np.arange(50), "worse_label": np.arange(50)[::-1] % 7}
@@ -60,6 +61,28 @@ def test_a_dict_of_labels_is_read_however_it_was_written(
     for key, array in LABELS.items():
         assert read[key].dtype == array.dtype
         np.testing.assert_array_equal(read[key], array)
+
+
+@pytest.mark.parametrize("new", [True, False])
+def test_tensors_and_arrays_are_read_together(new: bool, tmp_path: Path) -> None:
+    path = tmp_path / "labels.pt"
+    before = torch.serialization.get_safe_globals()
+    beside = {"noisy": torch.arange(5), "order": np.array([1, 2], ">i2"), "one": [np.int64(3)]}
+    path.write_bytes(saved({**LABELS, **beside}, _use_new_zipfile_serialization=new))
+    read = read_arrays(path)
+    assert list(read) == [*LABELS, *beside]
+    for key, value in {**LABELS, **beside}.items():
+        np.testing.assert_array_equal(read[key], np.asarray(value))
+    assert torch.serialization.get_safe_globals() == before
+
+
+def test_tensors_and_arrays_of_numpy_1_are_read_together(tmp_path: Path) -> None:
+    path = tmp_path / "labels.pt"
+    value = {"noisy": torch.arange(5), "clean": np.arange(5)}
+    data = old(saved(value, _use_new_zipfile_serialization=False))
+    assert b"numpy.core." in data
+    path.write_bytes(data)
+    assert list(read_arrays(path)) == ["noisy", "clean"]
 
 
 @pytest.mark.parametrize(
@@ -160,6 +183,53 @@ def test_every_other_name_is_refused(program: bytes, tmp_path: Path) -> None:
     path = tmp_path / "labels.pt"
     path.write_bytes(zipped(program))
     with pytest.raises(ConfigError, match=r": asks for [a-z_.]+, which arrays do not need"):
+        read_arrays(path)
+
+
+FUNCTIONS = {  # each is one of ours, or torch's, when the file names it
+    "filled": b"cnumpy.core.numeric\n_frombuffer\n",
+    "empty": b"cnumpy.core.multiarray\n_reconstruct\n",
+    "encode": b"c_codecs\nencode\n",
+    "class": b"cnumpy\nndarray\n",
+    "dict": b"}",
+    "list": b"]",
+}
+
+
+@pytest.mark.parametrize("what", FUNCTIONS)
+@pytest.mark.parametrize("write", [bytes, zipped])
+def test_a_pickle_sets_no_attribute_of_what_is_not_its_own(
+    what: str, write: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    defaults = {name: getattr(known, "__defaults__", None) for name, known in KNOWN.items()}
+    state = b"(N}U\x0c__defaults__K\x07\x85st"  # None and {"__defaults__": (7,)}
+    path = tmp_path / "labels.pt"
+    path.write_bytes(write(b"\x80\x02" + FUNCTIONS[what] + state + b"b."))
+    with pytest.raises(ConfigError, match=r"asks for setting attributes of a [a-z_]+, which"):
+        read_arrays(path)
+    assert {n: getattr(known, "__defaults__", None) for n, known in KNOWN.items()} == defaults
+
+
+@pytest.mark.parametrize("write", [bytes, zipped])
+def test_a_dict_s_own_attributes_do_nothing(
+    write: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    program = b"\x80\x02ccollections\nOrderedDict\n)R}U\x05itemsK\x07sbU\x01a]K\x01as."
+    path = tmp_path / "labels.pt"
+    path.write_bytes(write(program))
+    assert read_arrays(path)["a"].tolist() == [1]
+
+
+@pytest.mark.parametrize("packed", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_file_too_large_for_labels_is_not_unpacked(
+    packed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "labels.pt"
+    with zipfile.ZipFile(path, "w", packed) as archive:
+        archive.writestr("archive/data.pkl", pickle.dumps(np.zeros(10_000)))
+    assert len(read_arrays(path)[""]) == 10_000
+    monkeypatch.setattr(pickles, "LARGEST", 10_000)
+    with pytest.raises(ConfigError, match=r": 80,\d\d\d bytes, unpacked, are more than 10,000"):
         read_arrays(path)
 
 

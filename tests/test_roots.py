@@ -1,12 +1,18 @@
 """Where original files are looked for, and where arrays larger than memory are written."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from trainables.data.noise.matrix import find
 from trainables.data.sources import roots
 from trainables.errors import ConfigError
+from tuning.flags import use_data_root
+from tuning.inputs import read_task
+from tuning.search import main
+from tuning.store import storage_folder
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +55,38 @@ def test_a_data_root_that_is_no_folder_is_told(
     with pytest.raises(ConfigError) as error:
         roots.roots()
     assert str(error.value).startswith(f"data root {tmp_path / place}: {told}")
+
+
+def test_a_home_folder_of_nobody_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "~nobody-of-this-name/x"
+    cure = "no home folder ~nobody-of-this-name is known (write the path in full, from /)"
+    monkeypatch.setenv("NOISETUNE_DATA", text)
+    with pytest.raises(ConfigError) as error:
+        roots.roots()
+    assert str(error.value) == f"NOISETUNE_DATA = {text}: {cure}"
+    calls: dict[str, Callable[[], object]] = {
+        f"--data-root {text}": lambda: use_data_root(text),
+        f"--storage {text}": lambda: storage_folder(text),
+        f"--task {text}": lambda: read_task(text),
+        f"noise.path = {text}": lambda: find(text),
+    }
+    for place, call in calls.items():
+        with pytest.raises(ConfigError) as error:
+            call()
+        assert str(error.value) == f"{place}: {cure}"
+    assert main(["--resume", text, "--quiet"]) == 2
+
+
+def test_a_user_without_a_home_must_name_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless(path: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", homeless)
+    assert roots.home().name == "home"
+    monkeypatch.delenv("NOISETUNE_HOME")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    with pytest.raises(ConfigError, match=r"^NOISETUNE_HOME: is not set: no home folder ~ is"):
+        roots.roots()
 
 
 def test_a_data_root_that_cannot_be_read_is_told(

@@ -16,8 +16,9 @@ from trainables.errors import ConfigError
 from trainables.loop import Loop
 from trainables.passes import Passes
 
-WARM, MEASURED = 3, 20  # steps, at most
+TRIED, MEASURED = 3, 20  # steps, at most
 STEP_SECONDS, PASS_SECONDS = 3.0, 1.0  # after which no further step or pass is measured
+EPOCH_SECONDS = 2.0  # an epoch that takes no longer is measured as a whole
 CONTEXT_BYTES = 500_000_000  # what CUDA takes of a GPU for each process
 
 
@@ -30,7 +31,8 @@ class Cost:
         weights: bytes of the model's parameters and buffers.
         checkpoint: bytes of what is saved of a running trial.
         on_gpu: bytes it took of a GPU at most; 0 on a CPU.
-        steps: how many were measured.
+        steps: how many were measured; the first, which compiles and allocates, is never one.
+        whole: whether they were an epoch, with all that methods do in it and at its end.
     """
 
     seconds: float
@@ -38,6 +40,7 @@ class Cost:
     checkpoint: int
     on_gpu: int
     steps: int
+    whole: bool
 
 
 def try_out(config: Config, data: Dataset) -> int:
@@ -81,8 +84,9 @@ def least_on_gpu(config: Config, data: Dataset, weights: int, total: int) -> int
 def measure(config: Config, data: Dataset, threads: int, device: str = "cpu") -> Cost:
     """Train a few steps with so many threads and tell what the whole trial would cost.
 
-    It takes seconds, however large the model: at least one step and one pass over a range of
-    images are measured, further ones only while there is time.
+    It takes seconds, unless the model's first steps take longer: one step passes, at least one
+    more is measured, further ones only while there is time. An epoch that is short is measured as a
+    whole; of a long one, steps and one pass over a range of images.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -91,12 +95,21 @@ def measure(config: Config, data: Dataset, threads: int, device: str = "cpu") ->
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
     try:
-        loop = Loop(config, data, device=device)
+        loop = Loop(_longer(config), data, device=device)
         try:
-            trained, steps = _steps(loop, WARM)
-            if not loop.ended and trained * steps < STEP_SECONDS:
+            loop.advance()
+            trained, steps = _steps(loop, TRIED)
+            whole = trained * loop.steps_per_epoch < EPOCH_SECONDS
+            if whole:
+                _steps(loop, -loop.step % loop.steps_per_epoch)  # also an epoch's end has a first
+                trained, steps = _steps(loop, loop.steps_per_epoch)
+                whole = steps == loop.steps_per_epoch
+            elif trained * steps < STEP_SECONDS:
                 trained, steps = _steps(loop, MEASURED)
-            passed = _pass_seconds(loop, len(data.validation))
+            epoch = trained * loop.steps_per_epoch
+            if not whole:  # what a method adds is, for most, a pass over the training images
+                count = len(data.validation)
+                epoch += _pass_seconds(loop, count) * (count + loop.size)
             state = loop.state_dict()
         finally:
             loop.close()
@@ -106,22 +119,27 @@ def measure(config: Config, data: Dataset, threads: int, device: str = "cpu") ->
     held = 0
     if cuda:  # the selected weights, and their copy for a checkpoint, come with the first epoch
         held = torch.cuda.max_memory_reserved(device) + CONTEXT_BYTES + 2 * weights
-    # at most what a method adds to an epoch is a pass over the training images
-    epoch = trained * loop.steps_per_epoch + passed * (len(data.validation) + loop.size)
     return Cost(
-        seconds=epoch * loop.epochs,
+        seconds=epoch * config.task.epochs,
         weights=weights,
         # with the selected weights and the state a reset returns to
         checkpoint=_bytes({**state, "selected": None}) + weights + _bytes(loop.target(state)),
         on_gpu=held,
         steps=steps,
+        whole=whole,
     )
 
 
+def _longer(config: Config) -> Config:
+    """The same trial with epochs to spare: steps can be measured however short it is."""
+    task = config.task.model_copy(update={"epochs": config.task.epochs + TRIED + 1})
+    return config.model_copy(update={"task": task})
+
+
 def _steps(loop: Loop, most: int) -> tuple[float, int]:
-    """Train up to `most` steps; seconds of one, and how many they were."""
+    """Train up to `most` steps, even of a diverged trial; seconds of one, and their count."""
     began, count = _now(loop), 0
-    while count < most and not loop.ended:
+    while count < most and loop.step < loop.steps:
         loop.advance()
         count += 1
         if time.perf_counter() - began >= STEP_SECONDS:
@@ -130,14 +148,22 @@ def _steps(loop: Loop, most: int) -> tuple[float, int]:
 
 
 def _pass_seconds(loop: Loop, count: int) -> float:
-    """Seconds that a forward pass takes for each of `count` validation images."""
+    """Seconds that a forward pass takes for each of `count` validation images.
+
+    As with steps, the first range of images is not measured.
+    """
     passes = Passes(loop.data.shape, loop.device)
     some = min(count, passes.rows)
-    began, done = _now(loop), 0
+
+    def passed() -> None:
+        passes.over(lambda part: loop.forward(scaled(loop.data.validation(part))), some)
+
     loop.model.eval()
     with torch.no_grad():
+        passed()
+        began, done = _now(loop), 0
         while not done or (done < count and time.perf_counter() - began < PASS_SECONDS):
-            passes.over(lambda part: loop.forward(scaled(loop.data.validation(part))), some)
+            passed()
             done += some
     loop.model.train()
     return (_now(loop) - began) / done

@@ -101,9 +101,7 @@ def parser() -> Parser:
     )
     where = made.add_argument_group("where to run")
     where.add_argument("--concurrency", metavar="N", help="trials at a time (as many as fit)")
-    where.add_argument(
-        "--cpus", metavar="X", help="CPU cores of a trial (1, the fastest)"
-    )
+    where.add_argument("--cpus", metavar="X", help="CPU cores of a trial (1, the fastest)")
     where.add_argument("--gpus", metavar="X", help="GPUs of a trial, or a fraction (1 if there is)")
     where.add_argument("--address", metavar="HOST:PORT", help="a running Ray cluster, or auto")
     where.add_argument("--data-root", metavar="FOLDER", help=f"{DATA_ROOT} (this machine's)")

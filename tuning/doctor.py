@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 
 from trainables.errors import ConfigError
-from tuning import checks, folders
+from tuning import checks, datasets, folders
 from tuning.findings import Check, Finding, found, tell
 from tuning.flags import DATA_ROOT, Parser, use_data_root
 
@@ -86,8 +86,9 @@ def all_checks(args: argparse.Namespace) -> dict[str, Check]:
         "memory": checks.memory,
         "storage": lambda: folders.storage(args.storage),
         "home": folders.home_folder,
-        "data root": folders.data_roots,
-        "cache": folders.cache,
+        "data root": datasets.data_roots,
+        "cache": datasets.cache,
+        "leftovers": datasets.leftovers,
         "Ray": checks.ray,
     }
     return made | ({"Ray start": checks.ray_start} if args.ray else {})

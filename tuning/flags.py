@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from trainables.errors import ConfigError
+from trainables.paths import expanded
 
 DATA_ROOT = "where original files of data sets lie, in place of $NOISETUNE_DATA"
 
@@ -24,13 +25,13 @@ def use_data_root(text: str | None) -> None:
     """Look for original files there, in this process and in those it starts; None changes nothing.
 
     Raises:
-        ConfigError: nothing is named.
+        ConfigError: nothing is named, or nobody's home folder.
     """
     if text is None:
         return
     if not text.strip():
         raise ConfigError(f"--data-root {text!r}: name a folder, for example ~/data")
-    os.environ["NOISETUNE_DATA"] = str(Path(text).expanduser().absolute())
+    os.environ["NOISETUNE_DATA"] = str(expanded(text, f"--data-root {text}").absolute())
 
 
 def program(name: str) -> str:

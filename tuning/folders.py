@@ -1,4 +1,4 @@
-"""The doctor's checks of folders: where studies go, the home, the data roots and the cache."""
+"""The doctor's checks of folders: where studies go, and the home."""
 
 import os
 import shutil
@@ -14,13 +14,6 @@ from tuning.findings import Finding, fail, ok, warn
 PROBE_BYTES, FLUSHES = 16_000_000, 10
 SLOW_FLUSH = 0.05  # seconds; the journal flushes after each decision
 LITTLE = 2_000_000_000  # bytes: CIFAR's files, its cache and a study's checkpoints
-# below a data root, as torchvision lays them out, or as the authors' archives unpack
-LAYOUT = {
-    "mnist": "MNIST/raw",
-    "fashion-mnist": "FashionMNIST/raw",
-    "cifar10": "cifar-10-batches-py",
-    "cifar100": "cifar-100-python",
-}
 
 
 def storage(text: str) -> Iterator[Finding]:
@@ -94,44 +87,6 @@ def token(path: Path) -> Finding:
     if mode != 0o600:
         return warn("token", f"{path}: mode {mode:04o}, others can read it", f"chmod 600 {path}")
     return ok("token", f"{path}: mode 0600")
-
-
-def data_roots() -> Iterator[Finding]:
-    """Which original files lie where."""
-    from trainables.data.sources.roots import roots
-
-    lost = set(LAYOUT)
-    for root in roots():
-        here = [name for name, below in LAYOUT.items() if (root / below).is_dir()]
-        lost -= set(here)
-        if here:
-            yield ok("data root", f"{root}: {', '.join(here)}")
-        elif str(root) == os.environ.get("NOISETUNE_DATA"):
-            told = f"{root}: none of {', '.join(LAYOUT.values())} is in it"
-            yield warn("data root", told, "name the folder that holds them")
-    if lost:
-        told = "downloaded on first use, where the network allows"
-        yield ok("not here", f"{', '.join(sorted(lost))}; {told}")
-
-
-def cache() -> Iterator[Finding]:
-    """Every entry of the cache, read and compared with its checksums."""
-    from trainables.data.cache import cached, verify
-    from trainables.data.entry import read
-    from trainables.data.sources.roots import home
-
-    for name in cached():
-        facts, flaw = read(home() / "data" / f"{name}.json")
-        if facts is None:
-            told = flaw or f"{name}: written by another version of noisetune"
-            yield warn("cache", told, "nothing to do: it is written anew when it is needed")
-            continue
-        began = time.perf_counter()
-        flaws = verify(name)
-        for flaw in flaws:
-            yield fail("cache", f"{name}: {flaw}", "")
-        if not flaws:
-            yield ok("cache", f"{name}: whole, checked in {time.perf_counter() - began:.1f} s")
 
 
 @contextmanager

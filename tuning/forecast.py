@@ -1,6 +1,7 @@
 """What a study would cost, from a short measurement on this machine: `--dry-run`."""
 
 import shutil
+import textwrap
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,12 +25,13 @@ START_SECONDS = 15.0  # of Ray and its first actors, as measured on two cores
 REPORT_BYTES = 1500  # of one report in journal, tables and event files, as measured
 PROCESS_BYTES = 490_000_000  # of a trial's process beside its tensors, as measured
 RAY_BYTES = 920_000_000  # of this program and the helpers of a Ray of its own, as measured
+WIDTH, INDENT = 80, " " * 9  # columns
 
 
 def forecast(
     plan: Plan, data: Dataset, resources: Resources, folder: Path, gpu: int | None
 ) -> RenderableType:
-    """The plan as a table, with time, disk and memory at most.
+    """The plan as a table, with about what time, disk and memory it takes.
 
     Args:
         plan: the study.
@@ -48,7 +50,6 @@ def forecast(
     with PrivatePeak() as peak:
         costs = [cost(plan, chain, data, resources, device) for chain in plan.chains]
     measured = time.perf_counter() - began
-    steps = sorted({cost.steps for cost in costs})
     seconds = sum(cost.seconds * count for cost, count in zip(costs, trials, strict=True))
     weights = max(cost.weights for cost in costs)
     epochs = plan.example.task.epochs
@@ -56,7 +57,7 @@ def forecast(
     running = resources.concurrency * 2 * max(cost.checkpoint for cost in costs)
     disk = running + (plan.study["keep"] + 1) * weights + reports
     private = PROCESS_BYTES + (6 * weights if peak.size is None else peak.size)
-    memory = resources.concurrency * private + RAY_BYTES + data.images.nbytes
+    memory = resources.concurrency * private + RAY_BYTES
     space, free = free_disk(folder), free_memory()
     lines = [
         f"study    {folder}",
@@ -66,15 +67,17 @@ def forecast(
         f"{sum(trials)} trials, select {plan.study['select']} {plan.study['metric']}",
         f"at once  {resources.concurrency} trials of {resources.cpus:g} CPU, "
         f"{resources.gpus:g} GPU",
-        f"time     at most {duration(seconds / resources.lanes + START_SECONDS)}, "
+        f"time     about {duration(seconds / resources.lanes + START_SECONDS)} "
         "were no trial stopped early",
-        f"disk     at most {megabytes(disk)}, of which {megabytes(running)} checkpoints of "
+        f"disk     about {megabytes(disk)}, of which {megabytes(running)} checkpoints of "
         f"running trials; {megabytes(space)} free",
         f"cache    {megabytes(cache_bytes(data))} of {plan.example.task.data}, written already, "
         f"in {home()}",
         f"memory   about {megabytes(memory)}: {resources.concurrency} x {megabytes(private)}, "
-        f"{megabytes(RAY_BYTES)} Ray, {megabytes(data.images.nbytes)} images all trials share"
-        + ("" if free is None else f"; {megabytes(free)} free"),
+        f"{megabytes(RAY_BYTES)} Ray"
+        + ("" if free is None else f"; {megabytes(free)} free")
+        + f"; all trials share {megabytes(data.images.nbytes)} of images, which the system caches "
+        "where there is room",
     ]
     if gpu:
         need = max(cost.on_gpu for cost in costs)
@@ -83,16 +86,18 @@ def forecast(
             f"GPU      {resources.sharing} x {gibibytes(need)} on a GPU of {gibibytes(gpu)}"
         )
     lines.append(
-        f"measured {steps[0]} step{'s' * (steps[0] != 1)}{' or more' * (len(steps) > 1)} of each "
-        f"chain with its first settings, one trial alone on this machine's "
-        f"{'GPU' if gpu else 'CPU'}; {measured:.1f} s in all"
+        f"measured {told(costs)} of each chain with its first settings, after a first one, alone "
+        f"on this machine's {'GPU' if gpu else 'CPU'}; {measured:.1f} s in all"
     )
     if disk > space:
         lines.append("warning  the disk is too small for that: choose another --storage")
     if free is not None and memory > free:
         lines.append("warning  memory is too small for that: choose a lower --concurrency")
     notes = [f"note     {note}" for note in plan.notes]
-    return Group(*map(Text, [*lines, *notes, ""]), chains(plan, costs, trials))
+    if plan.example.task.compile:
+        notes.append("note     compile: up to a minute for each trial comes on top of that time")
+    shown = [lines[0], *map(folded, [*lines[1:], *notes])]  # the study's path is for copying
+    return Group(*map(Text, [*shown, ""]), chains(plan, costs, trials))
 
 
 def cost(plan: Plan, chain: ChainSpace, data: Dataset, resources: Resources, device: str) -> Cost:
@@ -105,6 +110,30 @@ def cost(plan: Plan, chain: ChainSpace, data: Dataset, resources: Resources, dev
             f"optim.batch = {config.task.optim.batch}: a step of {chain.chain} does not fit the "
             "GPU's free memory (choose a smaller batch or model)"
         ) from None
+
+
+def told(costs: list[Cost]) -> str:
+    """What of each chain was measured."""
+    if all(cost.whole for cost in costs):
+        return "1 epoch"
+    least = min(cost.steps for cost in costs)
+    more = any(cost.steps > least for cost in costs)
+    return f"{least} step{'s' * (least != 1)}{' or more' * more}"
+
+
+def folded(line: str) -> str:
+    """A line of the plan in as many as its width needs; words stay whole.
+
+    >>> folded("note     " + "word " * 16).splitlines()[1]
+    '         word word'
+    """
+    return textwrap.fill(
+        line,
+        WIDTH,
+        subsequent_indent=INDENT,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def chains(plan: Plan, costs: list[Cost], trials: list[int]) -> Table:

@@ -9,6 +9,7 @@ import tuning
 from trainables.config import TASK_KEYS
 from trainables.errors import ConfigError, unknown
 from trainables.methods import METHODS
+from trainables.paths import expanded
 from tuning import yamls
 from tuning.defaults import task_defaults
 from tuning.leaves import FIXED, Leaves, Plain, dotted, leaves_of, put
@@ -85,7 +86,7 @@ def read_task(text: str) -> tuple[str, str, Leaves, Plain]:
     Raises:
         ConfigError: no such task, or a field or a hole that cannot stand in one.
     """
-    path = Path(text).expanduser()
+    path = expanded(text, f"--task {text}")
     if path.suffix not in (".yaml", ".yml") and len(path.parts) == 1:
         path = SHIPPED / "tasks" / f"{text}.yaml"
         if not path.is_file():

@@ -17,6 +17,7 @@ from trainables.cost import least_on_gpu, try_out
 from trainables.data.dataset import Dataset, prepare
 from trainables.data.sources.roots import roots
 from trainables.errors import ConfigError
+from trainables.paths import expanded
 from trainables.select import MODES
 from tuning import commandline, journal, yamls
 from tuning.checkpoints import final
@@ -67,7 +68,7 @@ def search(args: Namespace) -> int:
         roots()
     console = Console()
     if args.resume:
-        store = Store.open(Path(args.resume).expanduser().absolute())
+        store = Store.open(expanded(args.resume, f"--resume {args.resume}").absolute())
         manifest = read(store)
         plan = Plan.from_plain(manifest["plan"])
     else:

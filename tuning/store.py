@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from trainables.errors import ConfigError
+from trainables.paths import expanded
 from tuning.holes import Choice, Hole, Int
 from tuning.study import Record
 
@@ -52,7 +53,7 @@ def storage_folder(text: str) -> Path:
                 "are planned; give a path or file:///path"
             )
         text = url2pathname(uri.path)
-    return Path(text).expanduser().absolute()
+    return expanded(text, f"--storage {text}").absolute()
 
 
 def next_life(folder: Path) -> int:

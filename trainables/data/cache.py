@@ -11,12 +11,11 @@ compared at every opening, checksums by `verify`.
 """
 
 import errno
-import json
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -25,8 +24,8 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
 
-from trainables.data.arrays import Levels, Look, save
-from trainables.data.entry import FORMAT, flaws, read
+from trainables.data.arrays import Levels, Look, Written, save
+from trainables.data.entry import ARRAYS, ENTRY, FORMAT, Entry, flaws, read
 from trainables.data.meter import Meter
 from trainables.data.sources import SOURCES
 from trainables.data.sources.base import Source
@@ -35,7 +34,13 @@ from trainables.data.sources.roots import home as home  # is part of this module
 from trainables.data.views import View
 from trainables.errors import ConfigError
 
-ARRAYS = ("images", "labels", "test_images")
+TAKEN = (errno.ENOTEMPTY, errno.EEXIST)  # what a rename onto a full folder gives
+ROOM = "free some room there, or "
+FULL = {  # what helps, but another home
+    errno.ENOSPC: ROOM,
+    errno.EDQUOT: ROOM,
+    errno.EFBIG: "raise the limit of a file's size (ulimit -f), or ",
+}
 
 
 @dataclass(frozen=True)
@@ -72,15 +77,14 @@ def open_data(name: str) -> Cached:
     """
     about = _about(name)
     with _told():
-        facts, _ = read(about)
-        if facts is None:
+        entry, _ = read(about)
+        if entry is None:
             about.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(f"{about}.lock"):
-                facts, flaw = read(about)  # another process may have been first
-                if facts is None:
-                    _make(name, flaw)
-                    facts = json.loads(about.read_text())
-    folder = about.parent / facts["address"]
+                entry, flaw = read(about)  # another process may have been first
+                if entry is None:
+                    entry = _make(name, flaw)
+    folder = about.parent / entry.address
     try:
         images, labels, test_images = (
             np.load(folder / f"{array}.npy", mmap_mode="r") for array in ARRAYS
@@ -91,12 +95,12 @@ def open_data(name: str) -> Cached:
         images=images,
         labels=labels,
         test_images=test_images,
-        classes=tuple(facts["classes"]),
-        mean=tuple(facts["mean"]),
-        std=tuple(facts["std"]),
-        view=View(**facts["view"]),
-        validation=None if facts["validation"] is None else np.array(facts["validation"], np.int64),
-        address=facts["address"],
+        classes=entry.classes,
+        mean=entry.mean,
+        std=entry.std,
+        view=entry.view,
+        validation=None if entry.validation is None else np.array(entry.validation, np.int64),
+        address=entry.address,
     )
 
 
@@ -112,11 +116,11 @@ def verify(name: str) -> list[str]:
         OSError: it cannot be read.
     """
     about = _about(name)
-    facts, flaw = read(about)
-    if facts is None:
+    entry, flaw = read(about)
+    if entry is None:
         return [flaw or f"{about}: is not there, or older (it is written when it is needed)"]
     cure = f"remove {about}: it is written anew"
-    found = flaws(about.parent / facts["address"], facts["files"], deep=True)
+    found = flaws(about.parent / entry.address, entry.files, deep=True)
     if not _sealed(name).is_file():
         found.append(f"{_sealed(name)}: is not there")
     return [f"{flaw} ({cure})" for flaw in found]
@@ -136,15 +140,15 @@ def _told() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        cure = "a folder with more room" if full else "a folder that can be written"
+        full = FULL.get(error.errno or 0)
+        other = "a folder that can be written" if full is None else "a folder with more room"
         raise ConfigError(
-            f"data cache {home()}: {error.strerror or error}; "
-            f"{'free some room there, or ' if full else ''}set NOISETUNE_HOME to {cure}"
+            f"data cache {home()}: {error.strerror or error}; {full or ''}set NOISETUNE_HOME to "
+            f"{other}"
         ) from error
 
 
-def _make(name: str, flaw: str | None) -> None:
+def _make(name: str, flaw: str | None) -> Entry:
     """Read a source and write its entry, under the lock; a failure leaves nothing of it.
 
     Args:
@@ -155,7 +159,7 @@ def _make(name: str, flaw: str | None) -> None:
     shutil.rmtree(folder.parent, ignore_errors=True)  # of a process that was killed while writing
     try:
         folder.mkdir(parents=True)
-        _write(name, _source(name))
+        return _write(name, _source(name))
     except ConfigError as error:
         raise error if flaw is None else error.within(f"{flaw}; to write it anew") from error
     finally:
@@ -166,12 +170,12 @@ def _source(name: str) -> Source:
     try:
         return SOURCES[name]()
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in FULL:
             raise  # a large source writes into the draft
         raise ConfigError(f"data {name}: {error}") from error
 
 
-def _write(name: str, source: Source) -> None:
+def _write(name: str, source: Source) -> Entry:
     arrays: dict[str, npt.NDArray[Any]] = {
         "images": source.images,
         "labels": source.labels,
@@ -180,7 +184,8 @@ def _write(name: str, source: Source) -> None:
     whole = draft(name)
     total = sum(array.nbytes for array in arrays.values())
     _room(whole, sum(array.nbytes for array in arrays.values() if not isinstance(array, np.memmap)))
-    digest, levels, files = sha256(), Levels(source.images.shape[1]), {}
+    digest, levels = sha256(), Levels(source.images.shape[1])
+    files: dict[str, Written] = {}
     with Meter(f"data cache {home()}: writing {name}, {total >> 20} MiB", total) as meter:
         for key, array in arrays.items():
             digest.update(f"{key} {array.dtype} {array.shape}".encode())
@@ -190,27 +195,45 @@ def _write(name: str, source: Source) -> None:
             ]
             if key == "images":
                 looks.append(levels.add)
-            files[f"{key}.npy"] = asdict(save(whole / f"{key}.npy", array, looks))
-    facts = {
-        "format": FORMAT,
-        "address": digest.hexdigest(),
-        "classes": source.classes,
-        "mean": levels.mean(),
-        "std": levels.std(),
-        "view": asdict(source.view),
-        "validation": None if source.validation is None else source.validation.tolist(),
-        "files": files,
-    }
+            files[f"{key}.npy"] = save(whole / f"{key}.npy", array, looks)
+    entry = Entry(
+        format=FORMAT,
+        address=digest.hexdigest(),
+        classes=source.classes,
+        mean=tuple(levels.mean()),
+        std=tuple(levels.std()),
+        view=source.view,
+        validation=None if source.validation is None else tuple(source.validation.tolist()),
+        files=files,
+    )
     written, labels = whole.parent / "facts.json", whole.parent / "test_labels.npy"
-    written.write_text(json.dumps(facts))
+    written.write_bytes(ENTRY.dump_json(entry))
     save(labels, source.test_labels)
-    folder = home() / "data" / digest.hexdigest()
-    if flaws(folder, files, deep=True):  # else another set has the same arrays
-        shutil.rmtree(folder, ignore_errors=True)
-        whole.rename(folder)
+    _place(whole, home() / "data" / entry.address, files)
     _sealed(name).parent.mkdir(exist_ok=True)
     labels.replace(_sealed(name))
     written.replace(_about(name))
+    return entry
+
+
+def _place(whole: Path, folder: Path, files: dict[str, Written]) -> None:
+    """Move arrays to their address, unless another name's are there and are the same.
+
+    Another process may write the same arrays under another name at any moment.
+    """
+    for last in (False, True):
+        try:
+            whole.rename(folder)
+        except OSError as error:
+            if error.errno not in TAKEN:
+                raise
+            if not flaws(folder, files, deep=True):
+                return
+            if last:
+                raise
+            shutil.rmtree(folder, ignore_errors=True)
+        else:
+            return
 
 
 def _room(folder: Path, needed: int) -> None:

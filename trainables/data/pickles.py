@@ -2,8 +2,8 @@
 
 A pickle is a program: whoever loads it runs it. Published label files are nevertheless pickles, so
 tensors are read by torch's own loader of weights, which runs no code, and everything else by a
-loader that knows the few names numpy's arrays are made of and answers them with stand-ins: nothing
-of numpy is called by the file, and any other name is refused.
+loader that knows the few names numpy's arrays are made of. Both answer those names with stand-ins:
+nothing of numpy is called by the file, and any other name is refused.
 """
 
 import io
@@ -14,18 +14,19 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.serialization import MAGIC_NUMBER
+from torch.serialization import MAGIC_NUMBER, safe_globals
 
 from trainables.errors import ConfigError
 
 Arrays = dict[str, npt.NDArray[Any]]
 CURE = "get the file anew from where it was published, or save the labels as .npz"
+LARGEST = 1 << 30  # bytes of a file, unpacked: far more than any labels take
 
 
 def read_arrays(path: Path) -> Arrays:
@@ -36,18 +37,24 @@ def read_arrays(path: Path) -> Arrays:
         numbers are arrays; a dict's other values are left out.
 
     Raises:
-        ConfigError: it cannot be read, is no such file, is cut short, or asks to run something.
+        ConfigError: it cannot be read, is no such file, is too large, is cut short, or asks to
+            run something.
     """
     try:
+        _bounded(path, path.stat().st_size)
         data = path.read_bytes()
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror} (name a file that can be read)") from error
+    _bounded(path, _unpacked(data))
     try:
-        with warnings.catch_warnings(action="ignore"):  # of protocols that it reads in part
+        with (
+            warnings.catch_warnings(action="ignore"),  # of protocols that it reads in part
+            safe_globals(BESIDE_TENSORS),
+        ):
             found = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception:  # it fails in many ways, numpy's arrays being one; ours tells which
+    except Exception:  # it fails in many ways; ours reads more protocols, and tells which
         found = _unpickled(path, data)
-    items = found.items() if isinstance(found, dict) else [("", found)]
+    items = dict.items(found) if isinstance(found, dict) else [("", found)]
     arrays = {str(key): array for key, value in items if (array := _array(value)) is not None}
     if not arrays:
         raise ConfigError(f"{path}: holds no array of numbers ({CURE})")
@@ -56,6 +63,23 @@ def read_arrays(path: Path) -> Arrays:
 
 class RefusedError(Exception):
     """A pickle asked for a name that reading arrays does not need."""
+
+
+def _bounded(path: Path, size: int) -> None:
+    if size > LARGEST:
+        raise ConfigError(
+            f"{path}: {size:,} bytes, unpacked, are more than {LARGEST:,}, too many for labels "
+            "(save the labels alone)"
+        )
+
+
+def _unpacked(data: bytes) -> int:
+    """How many bytes a zip archive says that it holds; a reader takes no more of each member."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            return sum(member.file_size for member in archive.infolist())
+    except Exception:  # no archive, or a damaged one, of which whoever reads it tells
+        return 0
 
 
 def _unpickled(path: Path, data: bytes) -> Any:
@@ -95,6 +119,20 @@ class _Arrays(pickle._Unpickler):
 
     It is the loader in Python: the one in C reserves as much memory as a damaged file asks for.
     """
+
+    stack: list[Any]
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(pickle._Unpickler.dispatch)
+
+    def load_build(self) -> None:
+        """Tell an instance its state; of anything else, which would be ours, nothing is set."""
+        state = self.stack.pop()
+        instance = self.stack[-1]
+        if isinstance(instance, _Array | _Type):
+            instance.__setstate__(state)
+        elif not isinstance(instance, OrderedDict):  # its attributes are of no use
+            raise RefusedError(f"setting attributes of a {type(instance).__name__}")
+
+    dispatch[pickle.BUILD[0]] = load_build
 
     def find_class(self, module: str, name: str) -> Any:
         known = KNOWN.get(f"{module.replace('numpy._core', 'numpy.core')}.{name}")
@@ -157,6 +195,14 @@ KNOWN: dict[str, Callable[..., Any]] = {
     "_codecs.encode": _encoded,
     "collections.OrderedDict": OrderedDict,
 }
+BESIDE_TENSORS: list[
+    Callable[..., Any] | tuple[Callable[..., Any], str]
+] = [  # torch knows the other names itself
+    (stand_in, name.replace("numpy.core", core))
+    for name, stand_in in KNOWN.items()
+    if name.startswith("numpy.")
+    for core in ("numpy.core", "numpy._core")
+]
 
 
 def _array(value: Any) -> npt.NDArray[Any] | None:

@@ -30,6 +30,7 @@ HUMAN = {  # file of each source, and its key of each set
     "cifair10": ("CIFAR-10_human.pt", CIFAR10),  # its training images are those of cifar10
     "cifar100": ("CIFAR-100_human.pt", {"fine": "noisy_label"}),
 }
+WHOLE, PARTS = "cifair10", "cifair10-gem"
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,11 @@ class Human:
     set_: Literal["aggre", "random1", "random2", "random3", "worst", "fine"]
 
     def given(self, clean: Clean, seed: int) -> Labels:
+        if clean.data.startswith(PARTS):
+            raise ConfigError(
+                f"noise.kind = human: such labels of GEM's parts, as {clean.data}, are not offered "
+                f"(use data: {WHOLE}, with per_class for fewer images, or kind: file)"
+            )
         if clean.data not in HUMAN:
             raise ConfigError(
                 f"noise.kind = human: nobody published such labels of {clean.data} (use data: "

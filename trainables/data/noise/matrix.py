@@ -13,6 +13,7 @@ from trainables.data.noise.base import Clean, Labels, Rows
 from trainables.data.noise.transitions import by_class
 from trainables.data.sources.roots import roots
 from trainables.errors import ConfigError
+from trainables.paths import expanded
 
 CLOSE = 1e-6  # how far from 1 a row may sum
 
@@ -122,8 +123,12 @@ def one_array(path: Path, place: str) -> npt.NDArray[np.float64]:
 
 
 def find(name: str) -> Path:
-    """The file, in the current folder or in a data root."""
-    given = Path(name).expanduser()
+    """The file, in the current folder or in a data root.
+
+    Raises:
+        ConfigError: it is in none of them.
+    """
+    given = expanded(name, f"noise.path = {name}")
     places = [given.absolute(), *(root / given for root in roots())]
     for path in places:
         if path.is_file():

@@ -33,19 +33,24 @@ DUPLICATES = "duplicates_cifar10.csv"
 
 def cifair10() -> Source:
     """50,000 training images, those of CIFAR-10 in their order, and 10,000 test images."""
-    read = Originals(
+    read = cifair10_files().reader()
+    *train, test, meta = CHECKSUMS
+    images, labels = batches(map(read, train), "labels")
+    test_images, test_labels = batches([read(test)], "labels")
+    names = pickle.loads(read(meta), encoding="latin1")["label_names"]
+    return Source(images, labels, test_images, test_labels, tuple(names), VIEW)
+
+
+def cifair10_files() -> Originals:
+    """What ciFAIR-10 consists of."""
+    return Originals(
         name="cifair10",
         folder="ciFAIR-10",
         checksums=CHECKSUMS,
         published=None,
         cure=f"curl -LO {URL} && unzip ciFAIR-10.zip -d {{root}} (CIFAR-10's own files will not "
         "do: the replaced images are in ciFAIR's test_batch only)",
-    ).reader()
-    *train, test, meta = CHECKSUMS
-    images, labels = batches(map(read, train), "labels")
-    test_images, test_labels = batches([read(test)], "labels")
-    names = pickle.loads(read(meta), encoding="latin1")["label_names"]
-    return Source(images, labels, test_images, test_labels, tuple(names), VIEW)
+    )
 
 
 def gem(number: int) -> Source:

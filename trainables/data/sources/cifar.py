@@ -35,13 +35,7 @@ def cifar10() -> Source:
 
     Source: A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
     """
-    read = Originals(
-        name="cifar10",
-        folder="cifar-10-batches-py",
-        checksums=CIFAR10,
-        published="CIFAR10",
-        cure=f"curl -L {ADDRESS}/cifar-10-python.tar.gz | tar xz -C {{root}}",
-    ).reader()
+    read = cifar10_files().reader()
     *train, test, meta = CIFAR10
     names = pickle.loads(read(meta), encoding="latin1")["label_names"]
     return _source(map(read, train), read(test), "labels", names)
@@ -52,16 +46,32 @@ def cifar100() -> Source:
 
     Source: as for `cifar10`.
     """
-    read = Originals(
+    read = cifar100_files().reader()
+    train, test, meta = CIFAR100
+    names = pickle.loads(read(meta), encoding="latin1")["fine_label_names"]
+    return _source([read(train)], read(test), "fine_labels", names)
+
+
+def cifar10_files() -> Originals:
+    """What CIFAR-10 consists of."""
+    return Originals(
+        name="cifar10",
+        folder="cifar-10-batches-py",
+        checksums=CIFAR10,
+        published="CIFAR10",
+        cure=f"curl -L {ADDRESS}/cifar-10-python.tar.gz | tar xz -C {{root}}",
+    )
+
+
+def cifar100_files() -> Originals:
+    """What CIFAR-100 consists of."""
+    return Originals(
         name="cifar100",
         folder="cifar-100-python",
         checksums=CIFAR100,
         published="CIFAR100",
         cure=f"curl -L {ADDRESS}/cifar-100-python.tar.gz | tar xz -C {{root}}",
-    ).reader()
-    train, test, meta = CIFAR100
-    names = pickle.loads(read(meta), encoding="latin1")["fine_label_names"]
-    return _source([read(train)], read(test), "fine_labels", names)
+    )
 
 
 def _source(train: Iterable[bytes], test: bytes, key: str, names: list[str]) -> Source:

@@ -42,7 +42,12 @@ def mnist() -> Source:
 
     Source: Y. LeCun, C. Cortes, C. Burges, "The MNIST database", 1998.
     """
-    files = Originals(
+    return _source(mnist_files(), tuple(str(digit) for digit in range(10)))
+
+
+def mnist_files() -> Originals:
+    """What MNIST consists of."""
+    return Originals(
         name="mnist",
         folder="MNIST/raw",
         checksums=MNIST,
@@ -50,7 +55,6 @@ def mnist() -> Source:
         cure="put the four *-ubyte.gz of https://ossci-datasets.s3.amazonaws.com/mnist/ into "
         "{root}/MNIST/raw",
     )
-    return _source(files, tuple(str(digit) for digit in range(10)))
 
 
 def fashion_mnist() -> Source:
@@ -58,7 +62,12 @@ def fashion_mnist() -> Source:
 
     Source: H. Xiao, K. Rasul, R. Vollgraf, "Fashion-MNIST", arXiv:1708.07747, 2017.
     """
-    files = Originals(
+    return _source(fashion_mnist_files(), CLOTHES)
+
+
+def fashion_mnist_files() -> Originals:
+    """What Fashion-MNIST consists of."""
+    return Originals(
         name="fashion-mnist",
         folder="FashionMNIST/raw",
         checksums=FASHION_MNIST,
@@ -67,7 +76,6 @@ def fashion_mnist() -> Source:
         "https://github.com/zalandoresearch/fashion-mnist into {root}/FashionMNIST/raw",
         elsewhere=(DEBIAN,),
     )
-    return _source(files, CLOTHES)
 
 
 def _source(files: Originals, classes: tuple[str, ...]) -> Source:

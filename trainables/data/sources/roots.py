@@ -11,13 +11,21 @@ from pathlib import Path
 import numpy as np
 
 from trainables.errors import ConfigError
+from trainables.paths import expanded
 
 
 def home() -> Path:
-    """The folder of everything noisetune keeps between runs."""
+    """The folder of everything noisetune keeps between runs.
+
+    Raises:
+        ConfigError: no variable names it, and the user has no home folder.
+    """
     given = os.environ.get("NOISETUNE_HOME")
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(given) if given else Path(cache) / "noisetune"
+    if given:
+        return Path(given)
+    cache = os.environ.get("XDG_CACHE_HOME")
+    folder = Path(cache) if cache else expanded("~/.cache", "NOISETUNE_HOME: is not set")
+    return folder / "noisetune"
 
 
 def roots() -> list[Path]:
@@ -26,13 +34,13 @@ def roots() -> list[Path]:
     The last one, <home>/raw, need not be there yet.
 
     Raises:
-        ConfigError: NOISETUNE_DATA is not a folder that can be read.
+        ConfigError: NOISETUNE_DATA is not a folder that can be read, or nobody's home.
     """
     given = os.environ.get("NOISETUNE_DATA")
     own = home() / "raw"
     if not given:
         return [own]
-    root = Path(given).expanduser().absolute()
+    root = expanded(given, f"NOISETUNE_DATA = {given}").absolute()
     try:
         os.listdir(root)
     except FileNotFoundError as error:

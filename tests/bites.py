@@ -25,8 +25,17 @@ class Bite:
 LIVE: dict[str, dict[str, Any]] = {
     "mr": {"eta": 0.5, "period": 0.3},
     "smooth": {"rate": 0.2},
+    "sop": {"init": 0.1},  # from 1e-8 u and v need more visits than a short run has
+    "sop-plus": {"init": 0.1},
+    "gce": {},
+    "sce": {},
+    "mae": {},
+    "elr": {},
+    "aux": {},
     "mixup": {"alpha": 0.5},
     "random-weights": {},
+    "cdr": {"rate": 0.4},
+    "rdi": {},
     "reset": {"r": 0.5, "every": 0.2, "patience": 0.15, "lr_on_reset": "checkpoint"},
 }
 BITES: dict[str, dict[str, Bite]] = {
@@ -40,8 +49,44 @@ BITES: dict[str, dict[str, Bite]] = {
         "milestones": Bite([0.6], base={"gamma": 0.1, "milestones": [0.2]}),
     },
     "smooth": {"rate": Bite(0.1), "spread": Bite("all")},
+    "sop": {
+        "lr_u": Bite(2.0),
+        "lr_v": Bite(100.0),
+        "init": Bite(0.2),
+        "project": Bite(False, base={"lr_u": 500.0, "init": 0.9}),
+    },
+    "sop-plus": {
+        "lr_u": Bite(2.0),
+        "lr_v": Bite(100.0),
+        "consistency": Bite(0.5),
+        "balance": Bite(0.5),
+        "init": Bite(0.2),
+        "project": Bite(False, base={"lr_u": 500.0, "init": 0.9}),
+    },
+    "gce": {"q": Bite(0.3)},
+    "sce": {"alpha": Bite(1.0), "beta": Bite(0.3)},
+    "mae": {},
+    "elr": {"lambda": Bite(1.0), "beta": Bite(0.3)},
+    "aux": {
+        "lambda": Bite(2.0),
+        "schedule": Bite("rise"),
+        "ratio": Bite(3.0),
+        "fit": Bite("mse"),
+    },
     "mixup": {"alpha": Bite(2.0)},
     "random-weights": {},
+    "cdr": {
+        "rate": Bite(0.1),
+        "scale": Bite(0.9),
+        "decay": Bite("l1"),
+        "scope": Bite("all"),
+        "gradual": Bite(0.9),
+    },
+    "rdi": {
+        "lambda": Bite(3.0),
+        "scope": Bite("weights"),
+        "masked": Bite(True, others={"cdr": {"rate": 0.4}}),
+    },
     "reset": {
         "r": Bite(0.1),
         "patience": Bite(0.9),

@@ -119,7 +119,9 @@ def test_resume_keeps_every_optimizer(optim: str, data: Dataset) -> None:
 @pytest.mark.parametrize("name", [name for name in METHODS if METHODS[name].null is not None])
 def test_null_settings_equal_plain_training(name: str, data: Dataset) -> None:
     null = {**LIVE[name], **(METHODS[name].null or {})}
-    without, off = Loop(tiny(), data), Loop(tiny({name: null}), data)
+    off = Loop(tiny({name: null}), data)
+    decay = 0.0 if off.chain.owns_decay else off.decay
+    without = Loop(tiny(optim={"decay": decay}), data)
     plainly = [untimed(report) for report in finish(without)]
     ends = [untimed(report) for report in finish(off) if report["scored"]]
     # a method may end reports early and add metrics of its own; all that plain training tells stays
@@ -191,7 +193,7 @@ def test_no_two_draw_from_one_stream(data: Dataset, monkeypatch: pytest.MonkeyPa
     for name in METHODS:
         loop = Loop(tiny({name: LIVE[name]}), data)
         listening = Listening(loop)
-        for hook in ("batch", "step", "epoch"):
+        for hook in ("start", "batch", "logits", "loss", "penalty", "grads", "step", "epoch"):
             method = getattr(loop.chain.methods[name], hook)
 
             def heard(*given: Any, method: Any = method, run: Listening = listening) -> Any:
@@ -354,7 +356,8 @@ def test_no_field_hides_a_hook(method: type[Method]) -> None:
     hooks = {name for name in vars(Method) if not name.startswith("__")}
     fields = {field.name for field in dataclasses.fields(method)}
     assert not fields & hooks
-    assert {"batch", "step", "epoch", "state_dict", "clash", "null"} <= hooks
+    assert {"batch", "logits", "loss", "penalty", "grads", "step", "epoch"} <= hooks
+    assert {"suspicion", "rows", "state_dict", "clash", "null"} <= hooks
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -368,7 +371,10 @@ def test_the_order_is_that_of_the_table_whatever_is_typed() -> None:
     assert parse("+".join(reversed(names))) == tuple(names)
     assert name_of(parse("+".join(islice(reversed(names), 2)))) == "+".join(names[-2:])
     # weights before mixing, and a reset after everything the step has changed
-    assert names == ["mr", "smooth", "mixup", "random-weights", "reset"]
+    assert names.index("mr") < names.index("smooth") < names.index("mixup")
+    assert names.index("sop-plus") < names.index("mixup")  # both views are mixed alike
+    assert names.index("cdr") < names.index("rdi")  # the pull is not masked
+    assert names[-1] == "reset"
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from trainables.data.statistics import STATISTICS
 from trainables.errors import ConfigError, unknown
 from trainables.methods import METHODS
 from trainables.methods.base import Method
-from trainables.methods.chain import name_of, ordered
+from trainables.methods.chain import name_of, ordered, refuse_rivals
 from trainables.models import MODELS, Model
 from trainables.schedule import SCHEDULES, Schedule
 from trainables.select import MODES
@@ -199,6 +199,7 @@ class Config(BaseModel):
                 raise ConfigError(f"methods.{name} = {settings}: must be a mapping of its settings")
             methods[name] = dict(settings)
             _check(schema(METHODS[name]), settings, f"methods.{name}.")
+        refuse_rivals({name: build(METHODS[name], methods[name]) for name in methods})
         rest = {key: plain[key] for key in ("seed", "select", "metric") if key in plain}
         return _check(cls, {**rest, "task": task, "methods": methods}, "")
 

@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy as hard_cross_entropy
 
-from trainables import snapshot
+from trainables import diagnostics, snapshot
 from trainables.compiled import compiled
 from trainables.config import Config
-from trainables.data.batch import Batch, cross_entropy
+from trainables.data.batch import Batch, Part
 from trainables.data.dataset import Dataset, prepare
 from trainables.data.resident import Resident, scaled
+from trainables.data.strong import strong as strongly
 from trainables.data.views import STILL, augmented
 from trainables.methods.base import Score
 from trainables.methods.chain import Chain
@@ -60,7 +61,7 @@ class Loop:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         data = data or prepare(task)
         self.classes = len(data.classes)
-        self.moves = data.view
+        self.moves, self.strongly = data.view, data.strong
         self.half = task.precision == "bf16"
         self.data = Resident(data, self.device, probe)
         self.size, self.epochs, self.batch = len(data.train), task.epochs, task.optim.batch
@@ -74,15 +75,31 @@ class Loop:
         self.model = self.model.to(memory_format=torch.channels_last)
         self._network = compiled(self.model) if task.compile else self.model
         self.parameters = list(self.model.parameters())
-        self.optimizer = make_optimizer(task.optim, self.model)
+        self.chain = Chain(config.make_methods())
+        self.optimizer = make_optimizer(task.optim, self.model, decays=not self.chain.owns_decay)
+        self.decay = task.optim.decay
         self.schedule = config.make_schedule()
         self.lr_scale = 1.0  # on the schedule; a reset may set it
+        self.lr = 0.0  # of the running step
+        self.labels = self.data.labels
+        clean = data.clean[torch.from_numpy(data.train)].to(self.device)
+        self.wrong = clean != self.labels  # no method sees it
+        # by row: what is predicted right, what would be memorised, what would be corrected
+        none = torch.full_like(clean, -1)
+        self._marks = torch.stack(
+            [
+                self.labels,
+                torch.where(self.wrong, self.labels, none),
+                torch.where(self.wrong, clean, none),
+            ]
+        )
 
         self.step = 0
         self.seconds = 0.0
         self.diverged = False
-        self.sums = torch.zeros(2, device=self.device)  # of the running epoch: nats, hits
-        self._nats, self._hits = self.sums.unbind()  # views
+        # of the running epoch: nats; rows predicted as given, of wrong ones as given, as the truth
+        self.sums = torch.zeros(4, device=self.device)
+        self._nats, self._hits = self.sums[0], self.sums[1:]  # views
         self.selection = Selection(config.select, config.mode)
         self.latest = self.worst  # the metric at the last epoch's end
         self.selected: dict[str, Tensor] | None = None
@@ -95,7 +112,6 @@ class Loop:
         self._streams = Streams(config.seed)
         self._passes = Passes(self.data.shape, self.device)
         self._defaults = default_generator(self.device)
-        self.chain = Chain(config.make_methods())
         self.chain.start(self)
 
     # What methods may see
@@ -108,15 +124,20 @@ class Loop:
         return self._streams.at(self.step, name, device)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.data.normalised(x).contiguous(memory_format=torch.channels_last)
+        views = x.shape[:-4]
+        x = self.data.normalised(x.flatten(0, -4)).contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
             # evaluation sees many shapes, each of which would be compiled anew
             logits: Tensor = (self._network if self.model.training else self.model)(x)
-        return logits.float()
+        logits = logits.float()
+        return logits.view(*views, -1, logits.shape[-1]) if views else logits
 
-    def view(self, index: Tensor) -> Tensor:
+    def view(self, index: Tensor, strong: bool = False) -> Tensor:
         images = self.data.training(index)
-        if self.moves != STILL:
+        if strong:
+            stream = self.stream("strong", self.device.type)
+            images = strongly(images, self.strongly, stream)
+        elif self.moves != STILL:
             images = augmented(images, self.moves, self.stream("view", self.device.type))
         return scaled(images)
 
@@ -274,29 +295,32 @@ class Loop:
         index = self._next_index()
         label = self.data.labels.index_select(0, index)
         y = self.data.targets.index_select(0, label)
-        batch = Batch(self.view(index), y, label, index, ((index, 1.0),))
-        batch = self.chain.batch(batch, self)
         factor = self.schedule(self.step / self.steps) * self.lr_scale
-        lr = self.config.task.optim.lr * factor
+        self.lr = self.config.task.optim.lr * factor
+        batch = Batch(self.view(index), y, label, index, (Part(index, label, 1.0),))
+        batch = self.chain.batch(batch, self)
         self._gradient(batch)
+        self.chain.grads(batch, self)
         for group in self.optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = self.lr
         self.optimizer.step()
         self._scores = None
         self.chain.step(batch, self)
-        return lr
+        return self.lr
 
     def _gradient(self, batch: Batch) -> None:
         # dropout takes no generator: it draws from the device's default one
         self._defaults.manual_seed(seed_of(self.config.seed, self.step, "layers"))
         logits = self.forward(batch.x)
-        loss = cross_entropy(logits, batch.y)
+        loss = self.chain.loss(self.chain.logits(logits, batch, self), batch, self)
         for parameter in self.parameters:
             parameter.grad = None  # all that zero_grad does, in a tenth of its time
-        loss.backward()  # type: ignore[no-untyped-call]
+        sum(self.chain.penalties(self), loss).backward()  # type: ignore[no-untyped-call]
         with torch.no_grad():
             self._nats.add_(loss, alpha=len(batch.label))
-            self._hits.add_((logits.argmax(-1) == batch.label).sum())
+            predicted = (logits if logits.dim() == 2 else logits[0]).argmax(-1)
+            marks = self._marks.index_select(1, batch.index)
+            self._hits.add_((predicted == marks).sum(1))
 
     def _next_index(self) -> Tensor:
         epoch, position = divmod(self.step, self.steps_per_epoch)
@@ -328,13 +352,20 @@ class Loop:
         return score
 
     def _metrics(self, ended: Score | None) -> dict[str, float]:
-        nats, hits = self.sums.tolist()
+        nats, hits, memorised, corrected = self.sums.tolist()
         steps = (self.step - 1) % self.steps_per_epoch + 1
         whole = steps == self.steps_per_epoch
         rows = self.size if whole else steps * self.batch  # seen in this epoch
         metrics = {"train/loss": nats / rows, "train/acc": hits / rows, **self.chain.metrics()}
+        assert self._order is not None
+        wrong = int(self.wrong[self._order[1][:rows]].sum())
+        if wrong:
+            metrics |= {"train/memorised": memorised / wrong, "train/corrected": corrected / wrong}
         if ended:
             metrics |= {"val/loss": ended.loss, "val/acc": ended.acc}
+            if 0 < int(self.wrong.sum()) < self.size:
+                suspicions, values = self.chain.suspicions(), self.chain.rows()
+                metrics |= diagnostics.told(suspicions, values, self.wrong)
         limit = WORST_NATS * math.log(self.classes)
         losses = {key: limit for key in metrics if key.endswith("/loss")}
         finite = {key: value for key, value in metrics.items() if math.isfinite(value)}

@@ -31,6 +31,7 @@ from trainables.data.sources import SOURCES
 from trainables.data.sources.base import Source
 from trainables.data.sources.roots import draft
 from trainables.data.sources.roots import home as home  # is part of this module too
+from trainables.data.strong import Strong
 from trainables.data.views import View
 from trainables.errors import ConfigError
 
@@ -54,6 +55,7 @@ class Cached:
         classes: K names.
         mean, std: C numbers each, of the training source in [0, 1].
         view: how a training image may be moved.
+        strong: how it may be changed strongly.
         validation: positions the source itself sets aside for validation, if it does.
         address: sha256 of the arrays above.
     """
@@ -65,6 +67,7 @@ class Cached:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     view: View
+    strong: Strong
     validation: npt.NDArray[np.int64] | None
     address: str
 
@@ -99,6 +102,7 @@ def open_data(name: str) -> Cached:
         mean=entry.mean,
         std=entry.std,
         view=entry.view,
+        strong=entry.strong,
         validation=None if entry.validation is None else np.array(entry.validation, np.int64),
         address=entry.address,
     )
@@ -203,6 +207,7 @@ def _write(name: str, source: Source) -> Entry:
         mean=tuple(levels.mean()),
         std=tuple(levels.std()),
         view=source.view,
+        strong=source.strong,
         validation=None if source.validation is None else tuple(source.validation.tolist()),
         files=files,
     )

@@ -13,6 +13,7 @@ from trainables.data.noise import Noise, corrupt
 from trainables.data.noise.base import Clean
 from trainables.data.split import Indices, stratified
 from trainables.data.statistics import STATISTICS, Statistics
+from trainables.data.strong import Strong
 from trainables.data.views import STILL, View
 from trainables.errors import ConfigError
 
@@ -33,6 +34,7 @@ class Dataset:
         train, validation: ascending positions in `rows`.
         mean, std: C numbers each, for normalisation.
         view: how a training image may be moved.
+        strong: how it may be changed strongly, whether or not the task moves its images.
         classes: K names.
         address: identity of images and clean labels.
     """
@@ -47,6 +49,7 @@ class Dataset:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     view: View
+    strong: Strong
     classes: tuple[str, ...]
     address: str
 
@@ -82,6 +85,7 @@ def prepare(task: Task) -> Dataset:
         mean=mean,
         std=std,
         view=cached.view if task.augment else STILL,
+        strong=cached.strong,
         classes=cached.classes,
         address=cached.address,
     )

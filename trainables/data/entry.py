@@ -9,9 +9,10 @@ from typing import Annotated, ClassVar
 from pydantic import ConfigDict, Field, FiniteFloat, TypeAdapter
 
 from trainables.data.arrays import Written
+from trainables.data.strong import Strong
 from trainables.data.views import View
 
-FORMAT = 3  # of an entry; another number, another entry
+FORMAT = 4  # of an entry; another number, another entry
 ARRAYS = ("images", "labels", "test_images")
 Digest = Annotated[str, Field(pattern=r"\A[0-9a-f]{64}\z")]
 Position = Annotated[int, Field(ge=0, lt=2**63)]
@@ -27,6 +28,7 @@ class Entry:
         classes: K names.
         mean, std: C numbers each, of the training source in [0, 1].
         view: how a training image may be moved.
+        strong: how it may be changed strongly.
         validation: positions that the source sets aside for validation, if it does.
         files: what each array's file was when it was written, by the file's name.
     """
@@ -38,13 +40,15 @@ class Entry:
     mean: tuple[FiniteFloat, ...]
     std: tuple[FiniteFloat, ...]
     view: View
+    strong: Strong
     validation: tuple[Position, ...] | None
     files: dict[str, Written]
 
     def __post_init__(self) -> None:
         if set(self.files) != {f"{array}.npy" for array in ARRAYS}:
             raise ValueError("other files than a data set has")
-        if self.view.pixels < 0 or len(self.mean) != len(self.std):
+        channels = len(self.mean)
+        if len(self.std) != channels or len(self.strong.hole) not in (1, channels):
             raise ValueError("numbers that no data set has")
 
 
@@ -64,7 +68,7 @@ def read(about: Path) -> tuple[Entry | None, str | None]:
             return None, None
         entry = ENTRY.validate_json(data)
         if ENTRY.dump_python(entry, mode="json") != facts:
-            raise ValueError("a field of the view is missing, and would be its default")
+            raise ValueError("a field of a view is missing, and would be its default")
     except FileNotFoundError:
         return None, None
     except (ValueError, TypeError, KeyError, RecursionError):

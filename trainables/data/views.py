@@ -1,8 +1,10 @@
 """Batched augmentation on the device: one call moves every image of a batch by its own amount."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -17,7 +19,7 @@ class View:
         reflect: whether the image is continued by its mirror image, not by black.
     """
 
-    pixels: int = 0
+    pixels: Annotated[int, Ge(0)] = 0
     flip: bool = False
     reflect: bool = False
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from trainables.data.batch import Batch
+from trainables.data.batch import Batch, cross_entropy
 
 
 class Score(NamedTuple):
@@ -28,6 +28,9 @@ class Run(Protocol):
     steps: int  # of the whole training
     steps_per_epoch: int
     step: int  # index from 0 of the running one
+    lr: float  # of the running step
+    decay: float  # the task's weight decay, whoever applies it
+    labels: Tensor  # (N,) given classes
 
     @property
     def epoch(self) -> int:
@@ -39,11 +42,16 @@ class Run(Protocol):
         ...
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (B, K) of images x (B, C, H, W) in [0, 1]; normalises first."""
+        """Logits (..., B, K) of images x (..., B, C, H, W) in [0, 1]; normalises first."""
         ...
 
-    def view(self, index: Tensor) -> Tensor:
-        """A fresh augmented view (B, C, H, W) in [0, 1] of the training rows `index` (B,)."""
+    def view(self, index: Tensor, strong: bool = False) -> Tensor:
+        """A fresh augmented view (B, C, H, W) in [0, 1] of the training rows `index` (B,).
+
+        Args:
+            index: which rows.
+            strong: moved as the source's strong view says, whether or not the task augments.
+        """
         ...
 
     def losses(self, mode: str = "eval") -> Tensor:
@@ -81,8 +89,22 @@ class Method:
     """
 
     clash: ClassVar[frozenset[str]] = frozenset()  # names it cannot run with
+    redundant: ClassVar[frozenset[str]] = frozenset()  # names that do the same work as it
     null: ClassVar[Mapping[str, Any] | None] = None  # settings that make it equal plain training
     follows_model: ClassVar[bool] = False  # a reset takes its state back with the model
+    needs_trusted: ClassVar[bool] = False  # it cannot run on a task without `split.trusted`
+
+    def owns_loss(self) -> bool:
+        """Whether `loss` stands in for cross-entropy; one method of a chain may."""
+        return False
+
+    def owns_decay(self) -> bool:
+        """Whether it replaces the optimizer's weight decay; one method of a chain may."""
+        return False
+
+    def memory(self, size: int, classes: int) -> int:
+        """Bytes it holds for `size` training examples of `classes` classes."""
+        return 0
 
     def start(self, run: Run) -> None:
         """Allocate memory, once, on `run.device`."""
@@ -90,6 +112,21 @@ class Method:
     def batch(self, batch: Batch, run: Run) -> Batch:
         """Change what is trained on: images, target rows, weights."""
         return batch
+
+    def logits(self, logits: Tensor, batch: Batch, run: Run) -> Tensor:
+        """Change the logits (..., B, K) that the loss sees; evaluation never does."""
+        return logits
+
+    def loss(self, logits: Tensor, batch: Batch, run: Run) -> Tensor:
+        """The batch's loss, (), of its owner; weights and reduction as in `cross_entropy`."""
+        return cross_entropy(logits, batch.y)
+
+    def penalty(self, run: Run) -> Tensor | None:
+        """A term, (), that looks at parameters only; None for none. Its gradient joins theirs."""
+        return None
+
+    def grads(self, batch: Batch, run: Run) -> None:
+        """Edit the parameters' `grad` in place, before the optimizer's step."""
 
     def step(self, batch: Batch, run: Run) -> None:
         """After each optimizer step."""
@@ -99,6 +136,17 @@ class Method:
 
     def metrics(self) -> dict[str, float]:
         """Numbers worth plotting, by short name."""
+        return {}
+
+    def suspicion(self) -> Tensor | None:
+        """(N,) how much it distrusts each given label, more being worse; None if it has no view."""
+        return None
+
+    def rows(self) -> dict[str, Tensor]:
+        """(N,) numbers by short name, whose means over right and wrong labels are worth plotting.
+
+        Where the truth is known the run takes these means; a method never sees it.
+        """
         return {}
 
     def state_dict(self) -> dict[str, Any]:

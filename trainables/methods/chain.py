@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from itertools import combinations
 from typing import Any
 
+from torch import Tensor
+
 from trainables.data.batch import Batch
 from trainables.errors import ConfigError, unknown
 from trainables.methods import METHODS
@@ -37,7 +39,31 @@ def ordered(names: Iterable[str]) -> tuple[str, ...]:
     for one, other in combinations(names, 2):
         if other in METHODS[one].clash or one in METHODS[other].clash:
             raise ConfigError(f"{one} cannot run with {other} (take one of them out)")
-    return tuple(name for name in METHODS if name in names)
+    chain = tuple(name for name in METHODS if name in names)
+    refuse_rivals({name: METHODS[name]() for name in chain})
+    return chain
+
+
+def refuse_rivals(methods: Mapping[str, Method]) -> None:
+    """Refuse two owners of the loss, or of the weight decay; options decide who is one.
+
+    Raises:
+        ConfigError: naming both.
+    """
+    for what, owns in (("loss", "owns_loss"), ("weight decay", "owns_decay")):
+        owners = [name for name, method in methods.items() if getattr(method, owns)()]
+        if len(owners) > 1:
+            both = " and ".join(owners[:2])
+            raise ConfigError(f"{both} would both set the {what} (take one of them out)")
+
+
+def redundant(methods: Iterable[str]) -> list[tuple[str, str]]:
+    """Pairs of methods that may run together but do the same work."""
+    return [
+        (one, other)
+        for one, other in combinations(methods, 2)
+        if other in METHODS[one].redundant or one in METHODS[other].redundant
+    ]
 
 
 def name_of(methods: Iterable[str]) -> str:
@@ -54,6 +80,16 @@ class Chain:
 
     def __init__(self, methods: Mapping[str, Method]) -> None:
         self.methods = dict(methods)
+        self.owner = next((m for m in self.methods.values() if m.owns_loss()), Method())
+
+    @property
+    def owns_decay(self) -> bool:
+        """Whether a method replaces the optimizer's weight decay."""
+        return any(method.owns_decay() for method in self.methods.values())
+
+    def memory(self, size: int, classes: int) -> int:
+        """Bytes that the methods hold for `size` training examples of `classes` classes."""
+        return sum(method.memory(size, classes) for method in self.methods.values())
 
     def start(self, run: Run) -> None:
         for method in self.methods.values():
@@ -63,6 +99,23 @@ class Chain:
         for method in self.methods.values():
             batch = method.batch(batch, run)
         return batch
+
+    def logits(self, logits: Tensor, batch: Batch, run: Run) -> Tensor:
+        for method in self.methods.values():
+            logits = method.logits(logits, batch, run)
+        return logits
+
+    def loss(self, logits: Tensor, batch: Batch, run: Run) -> Tensor:
+        return self.owner.loss(logits, batch, run)
+
+    def penalties(self, run: Run) -> list[Tensor]:
+        """The terms that look at parameters only."""
+        terms = [method.penalty(run) for method in self.methods.values()]
+        return [term for term in terms if term is not None]
+
+    def grads(self, batch: Batch, run: Run) -> None:
+        for method in self.methods.values():
+            method.grads(batch, run)
 
     def step(self, batch: Batch, run: Run) -> None:
         for method in self.methods.values():
@@ -77,6 +130,19 @@ class Chain:
             f"{name}/{key}": value
             for name, method in self.methods.items()
             for key, value in method.metrics().items()
+        }
+
+    def suspicions(self) -> dict[str, Tensor]:
+        """(N,) by method: how much each distrusts the given labels."""
+        found = {name: method.suspicion() for name, method in self.methods.items()}
+        return {name: value for name, value in found.items() if value is not None}
+
+    def rows(self) -> dict[str, Tensor]:
+        """(N,) by `method/name`: what is worth comparing between right and wrong labels."""
+        return {
+            f"{name}/{key}": value
+            for name, method in self.methods.items()
+            for key, value in method.rows().items()
         }
 
     def state_dict(self) -> dict[str, dict[str, Any]]:

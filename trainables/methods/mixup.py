@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from trainables.bounds import NonNegative
-from trainables.data.batch import Batch
+from trainables.data.batch import Batch, Part
 from trainables.methods.base import Method, Run
 
 
 def mixed(batch: Batch, coefficient: float, partner: Tensor) -> Batch:
-    """Blend every example with its partner.
+    """Blend every example with its partner, every view of it alike.
 
     Args:
         batch: b examples.
@@ -29,10 +29,13 @@ def mixed(batch: Batch, coefficient: float, partner: Tensor) -> Batch:
     other = 1 - coefficient
     return replace(
         batch,
-        x=coefficient * batch.x + other * batch.x[partner],
+        x=coefficient * batch.x + other * batch.x.index_select(-4, partner),
         y=coefficient * batch.y + other * batch.y[partner],
-        parts=tuple((index, coefficient * share) for index, share in batch.parts)
-        + tuple((index[partner], other * share) for index, share in batch.parts),
+        parts=tuple(Part(part.index, part.label, coefficient * part.share) for part in batch.parts)
+        + tuple(
+            Part(part.index[partner], part.label[partner], other * part.share)
+            for part in batch.parts
+        ),
     )
 
 

@@ -82,6 +82,7 @@ def capped_one_sweep(log_weight: Tensor, cap: float) -> Tensor:
     return torch.where(below, log_weight + lift, log_weight).clamp(max=math.log(cap))
 
 
+LEAST = -60.0  # log of a weight that counts as nothing, but from which a gradient can be read
 PROJECTIONS = {"exact": capped, "one-sweep": capped_one_sweep}
 
 
@@ -105,7 +106,7 @@ class MR(Method):
     def batch(self, batch: Batch, run: Run) -> Batch:
         weight = self.weight[batch.index]
         # relative to the batch's heaviest: a batch of only light examples still trains
-        relative = torch.exp(weight - weight.max()).to(batch.y.dtype)
+        relative = torch.exp((weight - weight.max()).clamp(min=LEAST)).to(batch.y.dtype)
         return replace(batch, y=batch.y * relative[:, None])
 
     def step(self, batch: Batch, run: Run) -> None:
@@ -126,6 +127,12 @@ class MR(Method):
         if self.max_weight < 1:
             cap = 1 / (self.max_weight * run.size)
             self.weight.copy_(PROJECTIONS[self.projection](self.weight, cap))
+
+    def suspicion(self) -> Tensor:
+        return self.total
+
+    def rows(self) -> dict[str, Tensor]:
+        return {"weight": torch.softmax(self.weight, dim=0) * len(self.weight)}  # 1: as the others
 
     def metrics(self) -> dict[str, float]:
         share = torch.softmax(self.weight, dim=0)

@@ -19,6 +19,7 @@ from PIL import Image
 from trainables.data.sources.base import Source
 from trainables.data.sources.pictures import fill
 from trainables.data.sources.roots import roots
+from trainables.data.strong import Strong
 from trainables.data.views import View
 from trainables.errors import ConfigError
 
@@ -46,13 +47,15 @@ Part = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
 def animals() -> Source:
     """50,000 training images with people's labels, 5,000 test images whose labels are trusted.
 
-    Rows are in the order of the sorted file names. The view is ours: CIFAR's move of 4 in 32.
+    Rows are in the order of the sorted file names. The views are ours: CIFAR's move of 4 and hole
+    of 16 in 32; the hole is grey, since the mean colour of the real files is not known.
     """
     place = _place()
     images, labels = _part(place / "training")
     test_images, test_labels = _part(place / "testing")
     view = View(pixels=8, flip=True)
-    return Source(images, labels, test_images, test_labels, CLASSES, view)
+    strong = Strong(view, policy=True, cutout=SIDE // 2, hole=(128,))
+    return Source(images, labels, test_images, test_labels, CLASSES, view, strong)
 
 
 def _place() -> Path:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from trainables.data.strong import UNCHANGED, Strong
 from trainables.data.views import View
 
 
@@ -19,6 +20,7 @@ class Source:
         test_labels: (T,) int64; the cache seals them, nothing else may look.
         classes: K names.
         view: how a training image may be moved.
+        strong: how it may be changed strongly.
         validation: positions that the data set itself sets aside for validation, if it does.
     """
 
@@ -28,4 +30,5 @@ class Source:
     test_labels: npt.NDArray[np.int64]
     classes: tuple[str, ...]
     view: View
+    strong: Strong = UNCHANGED
     validation: npt.NDArray[np.int64] | None = None

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trainables.data.sources.base import Source
-from trainables.data.sources.cifar import CIFAR10, batches
+from trainables.data.sources.cifar import CIFAR10, STRONG, batches
 from trainables.data.sources.originals import Originals
 from trainables.data.sources.roots import roots
 from trainables.data.views import View
@@ -38,7 +38,8 @@ def cifair10() -> Source:
     images, labels = batches(map(read, train), "labels")
     test_images, test_labels = batches([read(test)], "labels")
     names = pickle.loads(read(meta), encoding="latin1")["label_names"]
-    return Source(images, labels, test_images, test_labels, tuple(names), VIEW)
+    strong = replace(STRONG, view=VIEW)
+    return Source(images, labels, test_images, test_labels, tuple(names), VIEW, strong)
 
 
 def cifair10_files() -> Originals:

@@ -5,12 +5,14 @@ A pickle is a program; these are run only after their md5 showed them to be the 
 
 import pickle
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from trainables.data.sources.base import Source
 from trainables.data.sources.originals import Originals
+from trainables.data.strong import Strong
 from trainables.data.views import View
 
 CIFAR10 = {
@@ -27,6 +29,10 @@ CIFAR100 = {
     "test": "f0ef6b0ae62326f3e7ffdfab6717acfc",
     "meta": "7973b15100ade9c7d40fb424638fde48",
 }
+VIEW = View(pixels=4, flip=True)
+# the hole is as in SOP's code, which makes it 0 after its normalisation: the mean colour
+STRONG = Strong(VIEW, policy=True, cutout=16, hole=(125, 123, 114))
+STRONG100 = replace(STRONG, hole=(129, 124, 112))
 ADDRESS = "https://www.cs.toronto.edu/~kriz"
 
 
@@ -38,7 +44,7 @@ def cifar10() -> Source:
     read = cifar10_files().reader()
     *train, test, meta = CIFAR10
     names = pickle.loads(read(meta), encoding="latin1")["label_names"]
-    return _source(map(read, train), read(test), "labels", names)
+    return _source(map(read, train), read(test), "labels", names, STRONG)
 
 
 def cifar100() -> Source:
@@ -49,7 +55,7 @@ def cifar100() -> Source:
     read = cifar100_files().reader()
     train, test, meta = CIFAR100
     names = pickle.loads(read(meta), encoding="latin1")["fine_label_names"]
-    return _source([read(train)], read(test), "fine_labels", names)
+    return _source([read(train)], read(test), "fine_labels", names, STRONG100)
 
 
 def cifar10_files() -> Originals:
@@ -74,7 +80,9 @@ def cifar100_files() -> Originals:
     )
 
 
-def _source(train: Iterable[bytes], test: bytes, key: str, names: list[str]) -> Source:
+def _source(
+    train: Iterable[bytes], test: bytes, key: str, names: list[str], strong: Strong
+) -> Source:
     images, labels = batches(train, key)
     test_images, test_labels = batches([test], key)
     return Source(
@@ -83,7 +91,8 @@ def _source(train: Iterable[bytes], test: bytes, key: str, names: list[str]) -> 
         test_images=test_images,
         test_labels=test_labels,
         classes=tuple(names),
-        view=View(pixels=4, flip=True),
+        view=VIEW,
+        strong=strong,
     )
 
 

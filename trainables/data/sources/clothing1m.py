@@ -19,6 +19,7 @@ from PIL import Image
 from trainables.data.sources.base import Source
 from trainables.data.sources.pictures import fill
 from trainables.data.sources.roots import draft, reserved, roots
+from trainables.data.strong import Strong
 from trainables.data.views import View
 from trainables.errors import ConfigError
 
@@ -43,6 +44,9 @@ TRAINING, TESTING = "noisy_train_key_list.txt", "clean_test_key_list.txt"
 SIZES = {TRAINING: 1_000_000, TESTING: 10_526}
 LABELS = {TRAINING: "noisy_label_kv.txt", TESTING: "clean_label_kv.txt"}
 FOLDERS = ("clothing1m", "Clothing1M", "clothing-1m", "Clothing-1M")
+VIEW = View(pixels=16, flip=True)
+# ours: CIFAR's, the hole half the side; it has the mean colour that public loaders normalise with
+STRONG = Strong(VIEW, policy=True, cutout=SIDE // 2, hole=(177, 167, 162))
 SITE = "https://github.com/Cysu/noisy_label"
 
 Labels = npt.NDArray[np.int64]
@@ -71,7 +75,8 @@ def clothes() -> Source:
         test_images=arrays[1],
         test_labels=found[TESTING][1],
         classes=CLASSES,
-        view=View(pixels=16, flip=True),
+        view=VIEW,
+        strong=STRONG,
     )
 
 

@@ -4,6 +4,7 @@ import numpy as np
 
 from trainables.data.sources.base import Source
 from trainables.data.split import stratified
+from trainables.data.strong import Strong
 from trainables.data.views import View
 
 
@@ -19,11 +20,13 @@ def digits() -> Source:
     images = np.rint(raw.images * (255 / 16)).astype(np.uint8)[:, None]
     labels = raw.target.astype(np.int64)
     train, test = stratified(labels, 0.2, seed=0, name="digits-test")
+    view = View(pixels=1)
     return Source(
         images=images[train],
         labels=labels[train],
         test_images=images[test],
         test_labels=labels[test],
         classes=tuple(str(digit) for digit in range(10)),
-        view=View(pixels=1),
+        view=view,
+        strong=Strong(view, degrees=10, cutout=2),  # ours, for 8 x 8 pixels
     )

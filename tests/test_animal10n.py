@@ -56,7 +56,8 @@ def test_it_is_cached_like_any_other(place: Path) -> None:
     source, data = SOURCES["animal-10n"](), open_data("animal-10n")
     np.testing.assert_array_equal(data.images, source.images)
     np.testing.assert_array_equal(data.labels, source.labels)
-    assert data.view == source.view
+    assert (data.view, data.strong) == (source.view, source.strong)
+    assert (data.strong.view, data.strong.policy, data.strong.cutout) == (data.view, True, 32)
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,11 @@ from trainables.data.dataset import Dataset, prepare, probe_images
 from trainables.data.meter import Meter
 from trainables.data.sources import SOURCES, Source
 from trainables.data.sources.roots import draft, reserved
-from trainables.data.views import STILL
+from trainables.data.strong import Strong
+from trainables.data.views import STILL, View
 from trainables.errors import ConfigError
+
+STRONG = Strong(View(1, flip=True), policy=True, degrees=7.5, cutout=2, hole=(3, 255))
 
 
 def toy(test_label: int = 0) -> Source:
@@ -35,6 +38,7 @@ def toy(test_label: int = 0) -> Source:
         test_labels=np.array([test_label, 1]),
         classes=("a", "b"),
         view=STILL,
+        strong=STRONG,
     )
 
 
@@ -82,6 +86,7 @@ def test_a_second_opening_maps_what_the_first_wrote(
             assert not array.flags.writeable
     np.testing.assert_array_equal(second.images, toy().images)
     np.testing.assert_array_equal(second.labels, [0, 1, 0])
+    assert (second.view, second.strong) == (STILL, STRONG)
     np.testing.assert_array_equal(probe_images("toy"), toy().test_images)
     assert second.mean == pytest.approx(toy().images.mean((0, 2, 3)) / 255)
     assert sorted(written) == sorted(
@@ -147,9 +152,9 @@ def test_a_writer_killed_half_way_is_survived(where: str, home: Path, tmp_path: 
         "[]",
         "7",
         '{"format": 0, "address": "."}',
-        '{"format": 3, "address": "."}',
-        '{"format": 3, "address": 1, "files": []}',
-        '{"format": 3, "address": ' + "[" * 10_000,
+        '{"format": 4, "address": "."}',
+        '{"format": 4, "address": 1, "files": []}',
+        '{"format": 4, "address": ' + "[" * 10_000,
         b"\xff\xfe",
     ],
 )
@@ -160,6 +165,33 @@ def test_a_damaged_or_older_entry_is_written_anew(text: str | bytes, home: Path)
 
 
 SHA = "0" * 64
+MOVED = {
+    "view": {"pixels": 1, "flip": True, "reflect": False},
+    "policy": True,
+    "degrees": 7.5,
+    "cutout": 2,
+    "hole": [3, 255],
+}
+WRONG_MOVES: list[dict[str, Any]] = [
+    {"view": None},
+    {"view": {"pixels": -1, "flip": False, "reflect": False}},
+    {"view": {"pixels": 1, "flip": False}},
+    {"policy": 1},
+    {"policy": "cifar10"},
+    {"degrees": -1.0},
+    {"degrees": 181.0},
+    {"degrees": float("nan")},
+    {"degrees": "7.5"},
+    {"cutout": -1},
+    {"cutout": 2.5},
+    {"cutout": None},
+    {"hole": 0},
+    {"hole": []},
+    {"hole": [256]},
+    {"hole": [-1]},
+    {"hole": [0, 0, 0]},
+    {"spin": True},
+]
 WRONG = [
     {"address": "../../../etc"},
     {"address": "../../../etc", "files": {}},
@@ -186,6 +218,10 @@ WRONG = [
     {"view": {"pixels": -1, "flip": False, "reflect": False}},
     {"view": {"pixels": 1, "flip": False}},
     {"view": {"pixels": 1, "flip": False, "reflect": False, "spin": True}},
+    {"strong": None},
+    {"strong": {}},
+    *[{"strong": MOVED | wrong} for wrong in WRONG_MOVES],
+    *[{"strong": {key: MOVED[key] for key in MOVED if key != gone}} for gone in MOVED],
     {"validation": 7},
     {"validation": [0.5]},
     {"validation": [-1]},
@@ -204,10 +240,13 @@ def test_an_entry_of_wrong_facts_is_damaged_and_written_anew(
     assert cache.verify("toy") == [f"{about}: is damaged"]
     again = open_data("toy")
     assert (again.address, again.classes, again.view) == (first.address, first.classes, first.view)
+    assert again.strong == STRONG
     assert json.loads(about.read_text()) == whole
 
 
-@pytest.mark.parametrize("fact", ["address", "classes", "mean", "std", "view", "validation"])
+@pytest.mark.parametrize(
+    "fact", ["address", "classes", "mean", "std", "view", "strong", "validation"]
+)
 def test_an_entry_that_lacks_a_fact_is_damaged(fact: str, home: Path) -> None:
     open_data("toy")
     about = home / "data" / "toy.json"
@@ -459,7 +498,7 @@ def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def same(one: Dataset, other: Dataset) -> bool:
     arrays = ("images", "given", "clean", "train", "validation")
-    plain = ("mean", "std", "view", "classes", "address")
+    plain = ("mean", "std", "view", "strong", "classes", "address")
     return (
         all(np.array_equal(getattr(one, name), getattr(other, name)) for name in arrays)
         and all(getattr(one, name) == getattr(other, name) for name in plain)

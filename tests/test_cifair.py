@@ -53,6 +53,7 @@ def test_the_whole_set_is_read_in_the_order_of_its_batches(root: Path) -> None:
     assert (source.test_images == 99).all()
     assert source.classes == tuple(NAMES)
     assert source.view == View(pixels=4, flip=True, reflect=True)
+    assert (source.strong.view, source.strong.policy) == (source.view, True)
     assert source.validation is None
 
 

@@ -59,6 +59,7 @@ def test_lists_give_the_images_and_their_labels(
         assert np.abs(image.mean((1, 2)) - [60 * i, 100, 200]).max() < 2
         assert np.ptp(image, axis=(1, 2)).max() < 4
     assert len(data.classes) == 14
+    assert (data.strong.view, data.strong.policy, data.strong.cutout) == (data.view, True, 112)
     assert data.validation is None
     assert np.load(home() / "sealed" / "clothing1m.npy").tolist() == [2]
 

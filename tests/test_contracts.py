@@ -368,7 +368,9 @@ def test_null_settings_are_fields(name: str) -> None:
 
 def test_the_order_is_that_of_the_table_whatever_is_typed() -> None:
     names = list(METHODS)
-    assert parse("+".join(reversed(names))) == tuple(names)
+    owners = [name for name in names if METHODS[name]().owns_loss()]
+    chain = [name for name in names if name not in owners[1:]]
+    assert parse("+".join(reversed(chain))) == tuple(chain)
     assert name_of(parse("+".join(islice(reversed(names), 2)))) == "+".join(names[-2:])
     # weights before mixing, and a reset after everything the step has changed
     assert names.index("mr") < names.index("smooth") < names.index("mixup")

@@ -19,7 +19,7 @@ from trainables.schedule import Constant, Cosine, Schedule, Step
 
 KEYS = {
     "epoch", "step", "scored", "score", "last", "kept", "diverged", "done", "lr",
-    "train/loss", "train/acc", "seconds", "seconds/epoch",
+    "train/loss", "train/acc", "train/memorised", "train/corrected", "seconds", "seconds/epoch",
 }  # fmt: skip
 SCORED = {"val/loss", "val/acc"}  # in reports that end an epoch
 
@@ -430,7 +430,8 @@ def test_a_batch_is_rows_of_the_training_split(data: Dataset) -> None:
     given = data.given[torch.from_numpy(data.train)][batch.index]
     assert torch.equal(batch.label, given)
     assert torch.equal(batch.y, torch.nn.functional.one_hot(given, 10).float())
-    assert batch.parts == ((batch.index, 1.0),)
+    (part,) = batch.parts
+    assert (part.index is batch.index, part.label is batch.label, part.share) == (True, True, 1)
     assert 0 <= batch.x.min() < batch.x.max() <= 1
 
 

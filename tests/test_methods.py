@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy as hard_cross_entropy
 from torch.nn.functional import one_hot
 
-from trainables.data.batch import Batch, cross_entropy
+from trainables.data.batch import Batch, Part, cross_entropy
 from trainables.methods.base import Score
 from trainables.methods.mixup import Mixup, mixed
 from trainables.methods.mr import MR, PROJECTIONS, capped, capped_one_sweep, weights
@@ -68,7 +68,7 @@ def run_of(**settings: Any) -> Any:
 def batch_of(label: list[int], classes: int = 3) -> Batch:
     labels, index = torch.tensor(label), torch.arange(len(label))
     x = torch.randn(len(label), 1, 2, 2, generator=torch.Generator().manual_seed(1))
-    return Batch(x, one_hot(labels, classes).float(), labels, index, ((index, 1.0),))
+    return Batch(x, one_hot(labels, classes).float(), labels, index, (Part(index, labels, 1.0),))
 
 
 def logits_of(rows: int, classes: int = 3) -> Tensor:
@@ -253,15 +253,15 @@ def test_mixing_twice_keeps_track_of_all_parts() -> None:
     batch = batch_of([0, 1, 2])
     once = mixed(batch, 0.75, torch.tensor([1, 2, 0]))
     twice = mixed(once, 0.5, torch.tensor([2, 1, 0]))
-    assert [share for _, share in twice.parts] == [0.375, 0.125, 0.375, 0.125]
-    assert [index.tolist() for index, _ in twice.parts] == [
+    assert [part.share for part in twice.parts] == [0.375, 0.125, 0.375, 0.125]
+    assert [part.index.tolist() for part in twice.parts] == [
         [0, 1, 2],
         [1, 2, 0],
         [2, 1, 0],
         [0, 2, 1],
     ]
-    x = sum(share * batch.x[index] for index, share in twice.parts)
-    y = sum(share * batch.y[index] for index, share in twice.parts)
+    x = sum(part.share * batch.x[part.index] for part in twice.parts)
+    y = sum(part.share * batch.y[part.index] for part in twice.parts)
     np.testing.assert_allclose(twice.x, x, atol=1e-6)
     np.testing.assert_allclose(twice.y, y, atol=1e-6)
     assert torch.equal(twice.label, batch.label)
@@ -271,8 +271,9 @@ def test_mixing_twice_keeps_track_of_all_parts() -> None:
 def test_mixup_of_no_strength_changes_at_most_who_is_who(alpha: float) -> None:
     batch = batch_of([0, 1, 2, 0])
     given = Mixup(alpha).batch(batch, run_of(step=5))
-    first, share = max(given.parts, key=lambda part: part[1])
-    assert share == pytest.approx(1)
+    part = max(given.parts, key=lambda part: part.share)
+    first = part.index
+    assert part.share == pytest.approx(1)
     np.testing.assert_allclose(given.x, batch.x[first], atol=1e-6)
     np.testing.assert_allclose(given.y, batch.y[first], atol=1e-6)
     if alpha == 0:
@@ -285,8 +286,8 @@ def test_mixup_draws_beta_coefficients_and_permutations(alpha: float) -> None:
     shares, partners = [], []
     for step in range(2000):
         given = Mixup(alpha).batch(batch, run_of(step=step))
-        shares.append(given.parts[0][1])
-        partners.append(given.parts[1][0].tolist())
+        shares.append(given.parts[0].share)
+        partners.append(given.parts[1].index.tolist())
     deviation = np.sqrt(1 / (4 * (2 * alpha + 1)))  # of Beta(alpha, alpha)
     assert np.mean(shares) == pytest.approx(0.5, abs=4 * deviation / np.sqrt(2000))
     assert np.std(shares) == pytest.approx(deviation, rel=0.1)

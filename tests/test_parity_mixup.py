@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.nn.functional import linear, one_hot
 
-from trainables.data.batch import Batch, cross_entropy
+from trainables.data.batch import Batch, Part, cross_entropy
 from trainables.methods.mixup import Mixup, mixed
 
 ORACLE = dict(np.load(Path(__file__).parent / "oracle" / "mixup.npz"))
@@ -24,7 +24,7 @@ def mixture(case: str) -> Batch:
     label = torch.from_numpy(ORACLE["labels"])
     index = torch.arange(len(label))
     y = one_hot(label, len(ORACLE["b"])).double()
-    batch = Batch(torch.from_numpy(ORACLE["x"]), y, label, index, ((index, 1.0),))
+    batch = Batch(torch.from_numpy(ORACLE["x"]), y, label, index, (Part(index, label, 1.0),))
     alpha, lam = float(ORACLE[f"{case}__alpha"]), float(ORACLE[f"{case}__lam"])
     if alpha == 0:  # lam is 1 whatever is drawn
         run: Any = SimpleNamespace(stream=lambda name: torch.Generator())
@@ -53,10 +53,10 @@ def test_loss_and_gradients_of_a_linear_model(case: str) -> None:
 def test_parts_name_both_partners(case: str) -> None:
     batch = mixture(case)
     lam, labels = float(ORACLE[f"{case}__lam"]), ORACLE["labels"]
-    (first, share), *others = batch.parts
-    np.testing.assert_array_equal(labels[first], ORACLE[f"{case}__y_a"])
-    assert share == lam
-    for second, rest in others:
-        np.testing.assert_array_equal(labels[second], ORACLE[f"{case}__y_b"])
-        assert rest == 1 - lam
+    first, *others = batch.parts
+    np.testing.assert_array_equal(labels[first.index], ORACLE[f"{case}__y_a"])
+    assert first.share == lam
+    for second in others:
+        np.testing.assert_array_equal(labels[second.index], ORACLE[f"{case}__y_b"])
+        assert second.share == 1 - lam
     assert len(others) == (float(ORACLE[f"{case}__alpha"]) > 0)

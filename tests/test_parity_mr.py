@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy as hard_cross_entropy
 from torch.nn.functional import one_hot
 
-from trainables.data.batch import Batch, cross_entropy
+from trainables.data.batch import Batch, Part, cross_entropy
 from trainables.methods.base import Method
 from trainables.methods.chain import Chain
 from trainables.methods.mixup import mixed
@@ -145,7 +145,7 @@ def chain_of(case: str, **settings: Any) -> Chain:
 
 def weighted(chain: Chain, x: Tensor, index: Tensor, run: Any) -> Batch:
     y = one_hot(LABELS[index], C).to(x.dtype)
-    return chain.batch(Batch(x, y, LABELS[index], index, ((index, 1.0),)), run)
+    return chain.batch(Batch(x, y, LABELS[index], index, (Part(index, LABELS[index], 1.0),)), run)
 
 
 @pytest.mark.parametrize("case", ["bl_plain", "bl_ls", "bl_mixup", "bl_ls_mixup"])

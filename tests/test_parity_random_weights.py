@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy as hard_cross_entropy
 from torch.nn.functional import one_hot
 
-from trainables.data.batch import Batch, cross_entropy
+from trainables.data.batch import Batch, Part, cross_entropy
 from trainables.methods.random_weights import RandomWeights
 
 ORACLE = dict(np.load(Path(__file__).parent / "oracle" / "random_weights.npz"))
@@ -36,7 +36,7 @@ def weighted(row: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> T
     """Our target rows for a row of draws."""
     y, index = one_hot(LABEL, K).to(dtype), torch.arange(len(LABEL))
     run: Any = Given(torch.from_numpy(Z[row]).to(dtype), monkeypatch)
-    return RandomWeights().batch(Batch(y, y, LABEL, index, ((index, 1.0),)), run).y
+    return RandomWeights().batch(Batch(y, y, LABEL, index, (Part(index, LABEL, 1.0),)), run).y
 
 
 @pytest.mark.parametrize("row", range(len(Z)))

@@ -4,6 +4,7 @@ import gzip
 import os
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from hashlib import md5
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ from toys import run_python
 
 from trainables.data.cache import open_data
 from trainables.data.sources import SOURCES, originals
-from trainables.data.sources.cifar import CIFAR10, CIFAR100
+from trainables.data.sources.cifar import CIFAR10, CIFAR100, STRONG
 from trainables.data.sources.digits import digits
 from trainables.data.sources.idx import CLOTHES, FASHION_MNIST, MNIST
+from trainables.data.strong import Strong
 from trainables.data.views import View
 from trainables.errors import ConfigError
 
@@ -138,6 +140,7 @@ def test_idx_files_are_read_packed_or_not(name: str, packed: bool, root: Path) -
     assert (source.labels.tolist(), source.test_labels.tolist()) == ([0, 1, 2], [0, 1])
     assert source.labels.dtype == source.test_labels.dtype == np.int64
     assert source.view == View(pixels=2)
+    assert source.strong == Strong(View(pixels=2), degrees=15, cutout=8)
     assert source.classes == (CLOTHES if name == "fashion-mnist" else tuple("0123456789"))
 
 
@@ -150,6 +153,8 @@ def test_cifar_batches_are_read_in_their_order(root: Path) -> None:
     assert source.test_labels.tolist() == [9, 8]
     assert source.classes[3] == "class 3"
     assert source.view == View(pixels=4, flip=True)
+    hole = (125, 123, 114)
+    assert source.strong == Strong(source.view, policy=True, cutout=16, hole=hole)
 
 
 def test_cifar100_has_its_fine_labels(root: Path) -> None:
@@ -157,6 +162,7 @@ def test_cifar100_has_its_fine_labels(root: Path) -> None:
     source = SOURCES["cifar100"]()
     assert (source.labels.tolist(), source.test_labels.tolist()) == ([3, 99], [7])
     assert len(source.classes) == 100
+    assert source.strong == replace(STRONG, hole=(129, 124, 112))
 
 
 def test_our_own_root_serves_what_the_user_s_lacks(root: Path, tmp_path: Path) -> None:

@@ -50,8 +50,9 @@ def own(gradient: Tensor, y: Tensor) -> Tensor:
         gradient: (B, K) of a loss divided by the batch's weight.
         y: (B, K) rows that sum to each example's weight.
 
-    >>> own(torch.tensor([[0.5], [0.5]]), torch.tensor([[3.0], [1.0]]))  # of a weighted mean of 4
-    tensor([[0.3333], [1.0000]])
+    >>> own(torch.tensor([[0.5], [0.5]]), torch.tensor([[3.0], [1.0]]))  # of sums over 4
+    tensor([[0.3333],
+            [1.0000]])
     """
     weight = y.sum(-1, keepdim=True)
     return gradient * (weight.sum() / (len(y) * weight.clamp(min=TINY)))
@@ -73,6 +74,7 @@ class Aux(Method):
     ratio: Positive = 1.0  # learning rate of b over the network's, which it follows
     fit: Literal["ce", "mse"] = "ce"  # ce leaves the loss to the chain
     null: ClassVar = {"lambda": 0.0}
+    redundant: ClassVar = frozenset({"sop", "sop-plus"})
     follows_model: ClassVar = True
 
     def owns_loss(self) -> bool:

@@ -17,6 +17,8 @@ from trainables.bounds import NonNegative
 from trainables.data.batch import Batch, Part
 from trainables.methods.base import Method, Run
 
+VIEWED = 5  # axes of (V, B, C, H, W)
+
 
 def mixed(batch: Batch, coefficient: float, partner: Tensor) -> Batch:
     """Blend every example with its partner, every view of it alike.
@@ -27,9 +29,10 @@ def mixed(batch: Batch, coefficient: float, partner: Tensor) -> Batch:
         partner: (b,) a permutation of the batch's positions.
     """
     other = 1 - coefficient
+    rows = 1 if batch.x.dim() == VIEWED else 0  # after the views, where there are several
     return replace(
         batch,
-        x=coefficient * batch.x + other * batch.x.index_select(-4, partner),
+        x=coefficient * batch.x + other * batch.x.index_select(rows, partner),
         y=coefficient * batch.y + other * batch.y[partner],
         parts=tuple(Part(part.index, part.label, coefficient * part.share) for part in batch.parts)
         + tuple(
@@ -54,7 +57,7 @@ class Mixup(Method):
         stream = run.stream("mixup")
         # torch's Beta takes no generator
         beta = np.random.default_rng(stream.initial_seed()).beta(self.alpha, self.alpha)
-        partner = torch.randperm(len(batch.x), generator=stream).to(
+        partner = torch.randperm(len(batch.index), generator=stream).to(
             batch.x.device, non_blocking=True
         )
         return mixed(batch, float(beta), partner)

@@ -45,16 +45,6 @@ def shifts(u: Tensor, v: Tensor, label: Tensor, *, bounded: bool) -> Tensor:
     return (-down).scatter(1, label[:, None], up)
 
 
-def residuals(logits: Tensor, shift: Tensor, label: Tensor) -> Tensor:
-    """(B, K) what the predicted class and the shift miss of the given class.
-
-    >>> residuals(torch.tensor([[0.0, 9.0]]), torch.tensor([[0.25, -0.04]]), torch.tensor([0]))
-    tensor([[-0.7500,  0.9600]])
-    """
-    classes = logits.shape[-1]
-    return shift + one_hot(logits.argmax(-1), classes) - one_hot(label, classes)
-
-
 def pull(raised: Tensor, slope: Tensor) -> Tensor:
     """(B, K) derivative by the shift of a loss of the corrected probabilities.
 
@@ -81,7 +71,7 @@ def slopes(
 
     >>> u, v = torch.tensor([[0.5]]), torch.tensor([[0.1, 0.2]])
     >>> slopes(u, v, torch.tensor([0]), torch.tensor([[3.0, 5.0]]), bounded=False)
-    (tensor([[3.]]), tensor([[-0., -2.]]))
+    (tensor([[3.]]), tensor([[ 0., -2.]]))
     """
     at = label[:, None]
     by_u = 2 * u * by_shift.gather(1, at)
@@ -139,25 +129,30 @@ class Overparametrization:
         """
         classes = logits.shape[-1]
         bounded = not self.settings.project
-        rows = [(self.u[part.index], self.v[part.index], part.label) for part in batch.parts]
+        rows = [
+            (self.u.index_select(0, part.index), self.v.index_select(0, part.index), part.label)
+            for part in batch.parts
+        ]
         moved = [shifts(u, v, label, bounded=bounded) for u, v, label in rows]
+        given = [one_hot(label, classes) for _, _, label in rows]
         shift, hard = torch.zeros_like(logits), torch.zeros_like(logits)
-        for part, one in zip(batch.parts, moved, strict=True):
+        for part, one, y in zip(batch.parts, moved, given, strict=True):
             shift += part.share * one
-            hard += part.share * one_hot(part.label, classes)
+            hard += part.share * y
         raised = (softmax(logits, dim=-1) + shift).clamp(min=EPS)
         q = (raised / raised.sum(-1, keepdim=True)).clamp(min=EPS)
         mean = q.mean(0)
         losses = -(batch.y * q.log()).sum(-1)
         with torch.no_grad():
             pulled = pull(raised, -hard / q - balance / (classes * mean))
+            predicted = one_hot(logits.argmax(-1), classes)
             self._moves, missed = [], torch.zeros_like(losses)
-            for part, (u, v, label), one in zip(batch.parts, rows, moved, strict=True):
-                miss = residuals(logits, one, label)
+            for part, (u, v, label), one, y in zip(batch.parts, rows, moved, given, strict=True):
+                miss = one + predicted - y  # of the given class, by prediction and shift
                 missed += part.share * miss.square().sum(-1)
                 at = label[:, None]
                 by_shift = 2 * miss
-                by_shift.scatter_add_(1, at, pulled.gather(1, at))
+                by_shift.scatter_add_(1, at, pulled.gather(1, at))  # v learns from misses only
                 by_u, by_v = slopes(u, v, label, part.share * by_shift, bounded=bounded)
                 self._moves.append(Move(part.index, by_u, by_v))
         loss = reduced(losses + batch.y.sum(-1) * missed, batch.y)
@@ -176,11 +171,20 @@ class Overparametrization:
 
     def suspicion(self) -> Tensor:
         """(N,) above 1 where the given class, less what is taken up, is no longer the largest."""
-        return self.u[:, 0].square() + self.v.square().amax(1)
+        given, other = self._taken()
+        return given + other
 
     def rows(self) -> dict[str, Tensor]:
         """(N,) each: whether a label counts as corrected, and u squared."""
-        return {"corrected": (self.suspicion() > 1).float(), "u2": self.u[:, 0].square()}
+        given, other = self._taken()
+        # not `given + other > 1`: next to a u of 1 a small v would be rounded away
+        return {"corrected": (other > 1 - given).float(), "u2": given}
+
+    def _taken(self) -> tuple[Tensor, Tensor]:
+        """(N,) each: what is taken off the given class, and the most that another one gets."""
+        # v of the given class plays no part and stays where it was drawn
+        others = self.v.square().scatter(1, self.labels[:, None], 0.0)
+        return self.u[:, 0].square(), others.amax(1)
 
     def metrics(self) -> dict[str, float]:
         """The means of `rows` over all examples."""

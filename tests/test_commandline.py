@@ -197,6 +197,17 @@ def test_a_dry_run_prints_the_plan_and_leaves_nothing(
     assert "ce" in rows
 
 
+def test_a_plan_of_unequal_trials_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    small = ["--set", "epochs=2", "--set", "optim.batch=256", "--trials", "10"]
+    assert main(["--method", "ce,mr", *small, "--allocate", "adaptive", "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    plan = " ".join(out.split())
+    assert "10 trials (3 given, 7 dealt by the sampler)" in plan
+    assert re.search(r"^ce +1 or more ", out, re.MULTILINE)
+    assert re.search(r"^mr +2 or more ", out, re.MULTILINE)
+    assert "no fair comparison of methods" in plan
+
+
 def test_a_dry_run_warns_of_what_there_is_too_little_of(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

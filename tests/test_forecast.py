@@ -136,6 +136,32 @@ def test_images_need_not_be_in_memory(
     assert "measured 20 steps of each chain with its first settings, after a first one" in told
 
 
+@pytest.mark.parametrize(
+    ("allocate", "methods", "expected"),
+    [
+        ("equal", "ce,mr", "6 min 45 s"),  # 3 x 10 s + 3 x 250 s, on two cores, and Ray's start
+        # 1 x 10 s + 2 x 250 s, and 3 trials of either chain
+        ("adaptive", "ce,mr", "4 min 45 s to 10 min 45 s"),
+        ("adaptive", "mr", "12 min 45 s"),
+    ],
+)
+def test_the_time_depends_on_whom_trials_may_go_to(
+    allocate: str,
+    methods: str,
+    expected: str,
+    data: Dataset,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    flags = {"trials": 6, "allocate": allocate}
+    plan = load(methods, task="digits", spaces=[], settings=[], seed=0, study_flags=flags)
+    seconds = {"ce": 10.0, "mr": 250.0}
+    monkeypatch.setattr(
+        forecast, "cost", lambda plan, chain, *_: Cost(seconds[chain.chain], 9, 9, 0, 20, False)
+    )
+    assert f"time     about {expected}, were no trial" in shown(plan, data, tmp_path)
+
+
 @pytest.mark.parametrize("compiles", ["true", "false"])
 def test_compiling_is_told_of_it_is_not_measured(
     compiles: str, data: Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -176,3 +176,56 @@ def test_a_terminal_gets_a_table_that_leaves_no_trace(monkeypatch: pytest.Monkey
     display.stop()
     display.stop()
     assert written(out).endswith("\x1b[2K")
+
+
+CHAINS = ("ce", "mr", "mixup", "mr+mixup+sop-plus+random-weights", "cdr+aux")
+
+
+def found(*lengths: int) -> list[Record]:
+    """Trials of five chains, as many as told; the third chain has the best."""
+    return [
+        record(f"{chain}-{n:04d}", "done", 10, 0.5 + 0.1 * (chain == "mixup") + n / 1000)
+        for chain, length in zip(CHAINS, lengths, strict=True)
+        for n in range(length)
+    ]
+
+
+def test_a_summary_names_the_best_chain_and_the_best_of_each() -> None:
+    equal = plan(trials=dict.fromkeys(CHAINS, 3))
+    records = found(3, 3, 3, 3, 3)
+    text = shown(summary(view(records, equal, 9.0, ranked(records)), equal))
+    assert "best chain mixup, of 5 with 3 trials each" in text
+    for chain in CHAINS:  # whole names, however long
+        assert f"{chain}-0002" in unfolded(text)
+    assert text.count(" 3/3 ") == 5
+    assert "\nbest mixup-0002  val/acc 0.6020" in text
+
+
+def unfolded(text: str) -> str:
+    """The last column of a table whose cells were folded, without the folds."""
+    start = next(line.index("best trial") for line in text.splitlines() if "best trial" in line)
+    return "".join(line[start:].strip() for line in text.splitlines())
+
+
+def test_unequal_trials_are_counted_and_not_called_equal() -> None:
+    promised = plan(trials=dict.fromkeys(CHAINS, 1), free=7, equal=False)
+    records = found(1, 2, 5, 1, 3)
+    seen = view(records, promised, 9.0, ranked(records))
+    assert (seen.total, seen.planned, seen.counts["pending"]) == (12, 120, 0)
+    text = shown(summary(seen, promised))
+    assert text.startswith("12/12 done |")
+    assert "best chain mixup, of 5 (trials dealt by the sampler, not equally)" in text
+    assert "each" not in text
+    for row, total in zip(seen.rows, (5, 3, 2, 1, 1), strict=True):
+        assert (row.ended, row.total) == (total, total)
+    assert "12/12 done 0 pending" in shown(screen(seen, promised))
+    early = view(records[:3], promised, 9.0, ranked(records[:3]))
+    assert early.counts["pending"] == 9
+    assert {row.chain: row.total for row in early.rows} == dict.fromkeys(CHAINS, 1) | {"mr": 2}
+
+
+def test_chains_that_ended_unequally_are_not_called_equal() -> None:
+    equal = plan(trials={"ce": 1, "mr": 4, "mixup": 4, CHAINS[3]: 4, "cdr+aux": 4})
+    records = found(1, 4, 4, 4, 4)
+    text = shown(summary(view(records, equal, 9.0, ranked(records)), equal))
+    assert "best chain mixup, of 5\n" in text

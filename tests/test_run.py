@@ -10,12 +10,14 @@ import pytest
 from ray import tune
 from rich.console import Console
 
+from tuning.allocate import Equal
 from tuning.holes import Hole, Log
 from tuning.progress import Promise
 from tuning.resources import Resources
 from tuning.run import EndedError, Interrupt, Life
 from tuning.schedulers import FIFO
 from tuning.searchers import Random
+from tuning.space import ChainSpace
 from tuning.store import Store
 from tuning.study import Lane, Record, Study
 
@@ -26,13 +28,13 @@ HOLE = Hole("optim/lr", Log(0.01, 1.0))
 def life(tmp_path: Path) -> Life:
     lane = Lane(
         chain="mr",
-        searcher=Random((HOLE,), chain="mr", seed=0, mode="max", starts=()),
         rule=FIFO(1, mode="max", grace=0.2, factor=3),
-        starts=0,
         config=lambda params: {"epochs": 1, "optim": {"lr": params["optim/lr"]}},
     )
+    chain = ChainSpace("mr", {"optim": {"lr": {"log": [0.01, 1.0]}}})
+    dealer = Equal([chain], trials=2, searcher=Random, seed=0, mode="max")
     study = Study(
-        [lane], trials=2, epochs=1, mode="max", select="last", write=lambda entry, flush: None
+        [lane], dealer=dealer, epochs=1, mode="max", select="last", write=lambda entry, flush: None
     )
     return Life(
         study=study,

@@ -6,11 +6,12 @@ in which a cluster reports, so a study that was cut can be compared to one left 
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
+from tuning.allocate import DEALERS
 from tuning.holes import Choice, Hole, Int, Log, Option, Value
 from tuning.schedulers import ASHA, SCHEDULERS
 from tuning.search import make_study
@@ -25,6 +26,19 @@ HOLES = (
 )
 STARTS: list[dict[str, Value]] = [{"optim/lr": 0.1, "mr/lag": 1, "mr/on": True}, {"mr/lag": 2}]
 EPOCHS = 4
+
+
+@dataclass(frozen=True)
+class Space:
+    """A chain as dealers see it."""
+
+    chain: str
+    holes: tuple[Hole, ...] = HOLES
+    starts: tuple[dict[str, Value], ...] = tuple(STARTS)
+    most: int | None = None
+
+
+NOTHING = Space("ce", (), (), 1)  # open in this chain
 TRIALS = RANDOM_FIRST + 4  # TPE models the last ones
 
 
@@ -79,7 +93,7 @@ class World:
 def report_of(record: Record, number: int) -> dict[str, Any]:
     """Report `number` of a trial, by its hyperparameters: one an epoch, one at 1.5 epochs."""
     epoch = [1.0, 1.5, 2.0, 3.0, 4.0][number - 1]
-    rate = record.params["optim/lr"]
+    rate = record.config["optim"]["lr"]
     assert isinstance(rate, float)
     score = (1 - abs(math.log10(rate) + 1) / 3) * (1 - math.exp(-epoch))
     diverged = record.n == 5 and epoch == 3.0
@@ -97,25 +111,31 @@ def report_of(record: Record, number: int) -> dict[str, Any]:
 
 def make(
     entries: list[Entry],
-    chains: Sequence[str] = ("mr",),
+    chains: Sequence[str | Space] = ("mr",),
     *,
     searcher: str = "random",
     scheduler: str = "asha",
+    allocate: str = "equal",
+    trials: int = TRIALS,
     **more: Any,
 ) -> Study:
     """A study that appends what it writes to `entries`."""
+    spaces = [Space(chain) if isinstance(chain, str) else chain for chain in chains]
+    dealer = DEALERS[allocate](
+        spaces, trials=trials, searcher=SEARCHERS[searcher], seed=1, mode="max"
+    )
     lanes = [
         Lane(
-            chain=chain,
-            searcher=SEARCHERS[searcher](HOLES, chain=chain, seed=1, mode="max", starts=STARTS),
+            chain=space.chain,
             rule=SCHEDULERS[scheduler](EPOCHS, mode="max", grace=0.5, factor=2),
-            starts=len(STARTS),
-            config=lambda params: {"optim": {"lr": params["optim/lr"]}},
+            config=lambda params: {"optim": {"lr": params.get("optim/lr", 0.05)}},
         )
-        for chain in chains
+        for space in spaces
     ]
-    settings: dict[str, Any] = {"trials": TRIALS, "epochs": EPOCHS, "mode": "max", "select": "last"}
-    return Study(lanes, write=lambda entry, flush: entries.append(entry), **settings | more)
+    settings: dict[str, Any] = {"epochs": EPOCHS, "mode": "max", "select": "last"}
+    return Study(
+        lanes, dealer=dealer, write=lambda entry, flush: entries.append(entry), **settings | more
+    )
 
 
 def told(study: Study) -> dict[str, Any]:
@@ -144,10 +164,14 @@ def played(entries: Sequence[Entry], width: int, **settings: Any) -> tuple[Study
 
 @pytest.mark.parametrize("scheduler", ["asha", "fifo"])
 @pytest.mark.parametrize(("searcher", "width"), [("random", 1), ("random", 2), ("tpe", 1)])
+@pytest.mark.parametrize(
+    ("allocate", "chains"), [("equal", ("mr",)), ("adaptive", ("mr", NOTHING, "mixup"))]
+)
 def test_a_study_cut_at_any_entry_goes_on_as_if_it_had_not_been(
-    searcher: str, width: int, scheduler: str
+    allocate: str, chains: Sequence[str | Space], searcher: str, width: int, scheduler: str
 ) -> None:
     settings: dict[str, Any] = {"searcher": searcher, "scheduler": scheduler}
+    settings |= {"allocate": allocate, "chains": chains, "trials": RANDOM_FIRST + 5}
     alone, entries, _ = played([], width, **settings)
     statuses = {record.status for record in alone.records.values()}
     assert statuses == {"done", "failed"} | ({"stopped"} if scheduler == "asha" else set())
@@ -195,6 +219,22 @@ def test_a_suggestion_is_written_with_what_was_open_then() -> None:
     study.end("mr-0001", "failed", "boom")
     study.next()
     assert [entry["open"] for entry in suggestions(entries)] == [[], [0], [0, 1], [0, 2]]
+
+
+def test_with_one_sampler_for_all_chains_what_was_open_is_counted_within_the_study() -> None:
+    entries: list[Entry] = []
+    study = make(entries, ("mr", NOTHING, "mixup"), allocate="adaptive")
+    for _ in range(4):
+        study.next()
+    study.end("mr-0000", "failed", "boom")
+    study.next()
+    written = suggestions(entries)
+    assert [entry["trial"] for entry in written] == [
+        "mr-0000", "ce-0000", "mixup-0000", "mr-0001", "mixup-0001",
+    ]  # fmt: skip
+    assert [entry["open"] for entry in written] == [[], [0], [0, 1], [0, 1, 2], [1, 2, 3]]
+    assert [entry["start"] for entry in written] == [True, False, True, True, True]
+    assert written[2]["params"] == STARTS[0]  # under the columns of every table
 
 
 @pytest.mark.parametrize(("chains", "asked", "trials"), [("mr", 5, 5), ("ce,mr,mixup", 4, 6)])
@@ -450,12 +490,8 @@ def test_the_epoch_that_counts_is_named(select: str, epoch: float) -> None:
 
 
 def test_a_chain_with_nothing_to_try_gets_one_trial_and_the_others_their_share() -> None:
-    lanes = list(make([], chains=("ce", "mr", "mr+mixup")).lanes.values())
-    lanes[0] = replace(lanes[0], most=1)
-    whole = Study(
-        lanes, trials=9, epochs=EPOCHS, mode="max", select="last", write=lambda entry, flush: None
-    )
-    assert (whole.trials, whole.shares) == (7, {"ce": 1, "mr": 3, "mr+mixup": 3})
+    whole = make([], (NOTHING, "mr", "mr+mixup"), trials=9)
+    assert (whole.trials, whole.dealer.shares) == (7, {"ce": 1, "mr": 3, "mr+mixup": 3})
     given = [record.name for record in iter(whole.next, None)]
     assert given == [
         "ce-0000", "mr-0000", "mr+mixup-0000", "mr-0001", "mr+mixup-0001", "mr-0002",

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
+from annotated_types import Gt, Lt
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -69,10 +70,19 @@ def _share(value: object) -> object:
 
 
 class Split(BaseModel):
-    """The noisy validation split: a share, stratified by the given labels, or the source's own."""
+    """What is set aside of the training source; shares are of all of it.
+
+    Attributes:
+        validation: the noisy validation split: a share, stratified by the given labels, or the
+            source's own.
+        trusted: the share of a set with true labels, stratified by them, cut out of what then
+            remains; for methods that need one.
+        seed: another seed, another split.
+    """
 
     model_config = STRICT
     validation: Annotated[float | Literal["source"], PlainValidator(_share)] = 0.25
+    trusted: Annotated[float, Gt(0), Lt(1)] | None = None
     seed: Seed = 0
 
 
@@ -199,6 +209,11 @@ class Config(BaseModel):
                 raise ConfigError(f"methods.{name} = {settings}: must be a mapping of its settings")
             methods[name] = dict(settings)
             _check(schema(METHODS[name]), settings, f"methods.{name}.")
+            if METHODS[name].needs_trusted and task.split.trusted is None:
+                raise ConfigError(
+                    f"split.trusted = null: {name} needs a trusted set, images with true labels, "
+                    "and this task has none (split.trusted: 0.02)"
+                )
         refuse_rivals({name: build(METHODS[name], methods[name]) for name in methods})
         rest = {key: plain[key] for key in ("seed", "select", "metric") if key in plain}
         return _check(cls, {**rest, "task": task, "methods": methods}, "")

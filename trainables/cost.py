@@ -15,6 +15,7 @@ from trainables.data.resident import SHARE, scaled
 from trainables.errors import ConfigError
 from trainables.loop import Loop
 from trainables.passes import Passes
+from trainables.rows import rows_of
 
 TRIED, MEASURED = 3, 20  # steps, at most
 STEP_SECONDS, PASS_SECONDS = 3.0, 1.0  # after which no further step or pass is measured
@@ -72,13 +73,15 @@ def least_on_gpu(config: Config, data: Dataset, weights: int, total: int) -> int
 
     These are the images, unless the GPU of `total` bytes is too small for them (then they are
     gathered batch by batch); parameters, gradients, the optimizer's memories and the selected
-    weights; and all but the gradients once more while a checkpoint is made.
+    weights; all but the gradients once more while a checkpoint is made; and what methods hold for
+    each training example.
     """
     images = data.images[0].nbytes * len(data.rows)
     optim = config.task.optim
     memories = (1 if optim.momentum else 0) if optim.name == "sgd" else 2
     copies = (1 + 1 + memories + 1) + (1 + memories + 1)
-    return CONTEXT_BYTES + (images if images <= SHARE * total else 0) + copies * weights
+    rows = rows_of(config, data).peak(gpu=True)
+    return CONTEXT_BYTES + (images if images <= SHARE * total else 0) + copies * weights + rows
 
 
 def measure(config: Config, data: Dataset, threads: int, device: str = "cpu") -> Cost:
@@ -109,7 +112,7 @@ def measure(config: Config, data: Dataset, threads: int, device: str = "cpu") ->
             epoch = trained * loop.steps_per_epoch
             if not whole:  # what a method adds is, for most, a pass over the training images
                 count = len(data.validation)
-                epoch += _pass_seconds(loop, count) * (count + loop.size)
+                epoch += _pass_seconds(loop, count) * (count + len(data.trusted) + loop.size)
             state = loop.state_dict()
         finally:
             loop.close()

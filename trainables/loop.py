@@ -108,6 +108,7 @@ class Loop:
         self.fetch: Callable[[], dict[str, Any]] = self._from_memory
         self._keeping = False
         self._scores: tuple[int, Score] | None = None  # of the model after this step
+        self._trusted: Score | None = None  # at the last epoch's end, where there is such a set
         self._order: tuple[int, Tensor] | None = None  # of this epoch
         self._streams = Streams(config.seed)
         self._passes = Passes(self.data.shape, self.device)
@@ -156,12 +157,8 @@ class Loop:
 
     def validate(self) -> Score:
         if self._scores is None or self._scores[0] != self.step:
-            with torch.no_grad():
-                given = self.data.validation_labels
-                logits = self._evaluated(self.data.validation, len(given))
-                loss = hard_cross_entropy(logits, given)
-                hits = (logits.argmax(1) == given).float().mean()
-            self._scores = (self.step, Score(float(loss), float(hits)))
+            score = self._scored(self.data.validation, self.data.validation_labels)
+            self._scores = (self.step, score)
         return self._scores[1]
 
     def keep(self) -> None:
@@ -337,6 +334,8 @@ class Loop:
 
     def _end_epoch(self) -> Score:
         score = self.validate()
+        if len(self.data.trusted_labels):
+            self._trusted = self._scored(self.data.trusted, self.data.trusted_labels)
         value = score.acc if self.config.metric == "val/acc" else score.loss
         self.diverged = not (self.sums.isfinite().all() and math.isfinite(score.loss))
         if self.diverged:
@@ -363,6 +362,8 @@ class Loop:
             metrics |= {"train/memorised": memorised / wrong, "train/corrected": corrected / wrong}
         if ended:
             metrics |= {"val/loss": ended.loss, "val/acc": ended.acc}
+            if self._trusted is not None:
+                metrics |= {"trusted/loss": self._trusted.loss, "trusted/acc": self._trusted.acc}
             if 0 < int(self.wrong.sum()) < self.size:
                 suspicions, values = self.chain.suspicions(), self.chain.rows()
                 metrics |= diagnostics.told(suspicions, values, self.wrong)
@@ -370,6 +371,14 @@ class Loop:
         losses = {key: limit for key in metrics if key.endswith("/loss")}
         finite = {key: value for key, value in metrics.items() if math.isfinite(value)}
         return losses | finite
+
+    def _scored(self, images: Callable[[slice], Tensor], labels: Tensor) -> Score:
+        """How the model does on images, given range by range, of these labels."""
+        with torch.no_grad():
+            logits = self._evaluated(images, len(labels))
+            loss = hard_cross_entropy(logits, labels)
+            hits = (logits.argmax(1) == labels).float().mean()
+        return Score(float(loss), float(hits))
 
     def _evaluated(self, images: Callable[[slice], Tensor], count: int) -> Tensor:
         """Logits in evaluation mode of `count` uint8 images, given range by range."""

@@ -17,14 +17,18 @@ from tuning.flags import DATA_ROOT, Parser
 from tuning.inputs import SHIPPED
 
 STUDY_FLAGS = {
-    "trials": ("N", "trials in all, rounded up to a multiple of the chains"),
+    "trials": ("N", "trials in all; equal: rounded up to a multiple of the chains"),
     "searcher": ("NAME", "tpe | random"),
     "scheduler": ("NAME", "asha | fifo"),
     "grace": ("SHARE", "share of the epochs before anything is stopped"),
     "factor": ("N", "asha: one of N trials goes on at each rung"),
     "select": ("RULE", "which epoch counts: last | best | mean3 (best of three in a row)"),
     "metric": ("NAME", "what is selected on, of the noisy validation split: val/acc | val/loss"),
-    "allocate": ("HOW", "equal: every chain gets the same number of trials"),
+    "allocate": (
+        "HOW",
+        "equal: every chain gets the same number of trials; adaptive: each chain's start points, "
+        "then one searcher chooses chain and values together",
+    ),
     "keep": ("N", "how many of the best trials keep their weights"),
 }
 ABOUT = """\
@@ -53,6 +57,7 @@ examples:
   python -m tuning.search --method mr                       search MR on digits, 40 % wrong labels
   python -m tuning.search --method mr --dry-run             what that would do, and how long
   python -m tuning.search --method ce,mr,mr+mixup+reset     which method? equal trials for each
+  python -m tuning.search --method ce,mr,mixup --allocate adaptive     more for the promising
   python -m tuning.search --method mr --set noise.rate=0.6 --set methods.mr.period=1
   python -m tuning.search --method ce,mr --task cifar10 --set per_class=100 --set epochs=3
   python -m tuning.search --resume results/mr-digits-...    go on after a crash or Ctrl-C

@@ -16,9 +16,18 @@ from trainables.cost import Cost, measure
 from trainables.data.dataset import Dataset
 from trainables.data.sources.roots import home
 from trainables.errors import ConfigError
+from tuning.allocate import Dealer, Equal, dealer_of, notes
 from tuning.holes import Choice, Hole
-from tuning.progress import duration
-from tuning.resources import PrivatePeak, Resources, free_memory, gibibytes, refuse_crowding
+from tuning.resources import (
+    PrivatePeak,
+    Resources,
+    free_memory,
+    gibibytes,
+    megabytes,
+    refuse_crowding,
+)
+from tuning.room import heaviest
+from tuning.shown import duration
 from tuning.space import ChainSpace, Plan
 
 START_SECONDS = 15.0  # of Ray and its first actors, as measured on two cores
@@ -44,30 +53,29 @@ def forecast(
         ConfigError: so many trials do not fit on one GPU.
     """
     device = "cuda" if gpu else "cpu"
-    share = -(-plan.study["trials"] // len(plan.chains))
-    trials = [min(share, chain.most or share) for chain in plan.chains]
+    dealer = dealer_of(plan)
+    total = sum(dealer.shares.values()) + dealer.free
     began = time.perf_counter()
     with PrivatePeak() as peak:
         costs = [cost(plan, chain, data, resources, device) for chain in plan.chains]
     measured = time.perf_counter() - began
-    seconds = sum(cost.seconds * count for cost, count in zip(costs, trials, strict=True))
     weights = max(cost.weights for cost in costs)
     epochs = plan.example.task.epochs
-    reports = sum(trials) * epochs * 2 * REPORT_BYTES
+    reports = total * epochs * 2 * REPORT_BYTES
     running = resources.concurrency * 2 * max(cost.checkpoint for cost in costs)
     disk = running + (plan.study["keep"] + 1) * weights + reports
-    private = PROCESS_BYTES + (6 * weights if peak.size is None else peak.size)
+    heavy = heaviest(plan, data)
+    private = PROCESS_BYTES + (6 * weights if peak.size is None else peak.size) + heavy.rows.file
     memory = resources.concurrency * private + RAY_BYTES
     space, free = free_disk(folder), free_memory()
     lines = [
         f"study    {folder}",
-        f"task     {plan.name}: {len(data.train)} training and {len(data.validation)} validation "
-        f"images, {data.noise.rate:.1%} of the labels changed",
+        f"task     {plan.name}: {parts(data)} images, {data.noise.rate:.1%} of the labels changed",
         f"search   {plan.study['searcher']} with {plan.study['scheduler']}, "
-        f"{sum(trials)} trials, select {plan.study['select']} {plan.study['metric']}",
+        f"{dealt(dealer)}, select {plan.study['select']} {plan.study['metric']}",
         f"at once  {resources.concurrency} trials of {resources.cpus:g} CPU, "
         f"{resources.gpus:g} GPU",
-        f"time     about {duration(seconds / resources.lanes + START_SECONDS)} "
+        f"time     about {times(plan, dealer, costs, resources.lanes)}, "
         "were no trial stopped early",
         f"disk     about {megabytes(disk)}, of which {megabytes(running)} checkpoints of "
         f"running trials; {megabytes(space)} free",
@@ -79,6 +87,12 @@ def forecast(
         + f"; all trials share {megabytes(data.images.nbytes)} of images, which the system caches "
         "where there is room",
     ]
+    if heavy.rows.held:
+        lines.append(
+            f"rows     {heavy.chain} holds {megabytes(heavy.rows.held)} for {heavy.rows.size:,} "
+            f"training images of {heavy.rows.classes:,} classes in each trial, with copies to save "
+            f"{megabytes(heavy.rows.peak(gpu is not None))} of the {'GPU' if gpu else 'memory'}"
+        )
     if gpu:
         need = max(cost.on_gpu for cost in costs)
         refuse_crowding(resources, need, gpu)
@@ -93,11 +107,29 @@ def forecast(
         lines.append("warning  the disk is too small for that: choose another --storage")
     if free is not None and memory > free:
         lines.append("warning  memory is too small for that: choose a lower --concurrency")
-    notes = [f"note     {note}" for note in plan.notes]
+    noted = [f"note     {note}" for note in (*plan.notes, *notes(plan))]
     if plan.example.task.compile:
-        notes.append("note     compile: up to a minute for each trial comes on top of that time")
-    shown = [lines[0], *map(folded, [*lines[1:], *notes])]  # the study's path is for copying
-    return Group(*map(Text, [*shown, ""]), chains(plan, costs, trials))
+        noted.append("note     compile: up to a minute for each trial comes on top of that time")
+    shown = [lines[0], *map(folded, [*lines[1:], *noted])]  # the study's path is for copying
+    return Group(*map(Text, [*shown, ""]), chains(plan, costs, dealer))
+
+
+def dealt(dealer: Dealer) -> str:
+    """How many trials there are, and which of them a sampler may give to any chain."""
+    given = sum(dealer.shares.values())
+    if isinstance(dealer, Equal):
+        return f"{given} trials"
+    return f"{given + dealer.free} trials ({given} given, {dealer.free} dealt by the sampler)"
+
+
+def times(plan: Plan, dealer: Dealer, costs: list[Cost], lanes: float) -> str:
+    """How long all trials take; from, to, where a sampler may choose cheap chains or dear ones."""
+    pairs = list(zip(plan.chains, costs, strict=True))
+    given = sum(cost.seconds * dealer.shares[chain.chain] for chain, cost in pairs)
+    each = [cost.seconds for chain, cost in pairs if chain.most is None] if dealer.free else [0.0]
+    ends = [given + dealer.free * end for end in (min(each), max(each))]
+    told = [duration(seconds / lanes + START_SECONDS) for seconds in ends]
+    return " to ".join(dict.fromkeys(told))
 
 
 def cost(plan: Plan, chain: ChainSpace, data: Dataset, resources: Resources, device: str) -> Cost:
@@ -110,6 +142,16 @@ def cost(plan: Plan, chain: ChainSpace, data: Dataset, resources: Resources, dev
             f"optim.batch = {config.task.optim.batch}: a step of {chain.chain} does not fit the "
             "GPU's free memory (choose a smaller batch or model)"
         ) from None
+
+
+def parts(data: Dataset) -> str:
+    """How many images train, validate and are trusted."""
+    if not len(data.trusted):
+        return f"{len(data.train)} training and {len(data.validation)} validation"
+    return (
+        f"{len(data.train)} training, {len(data.validation)} validation and {len(data.trusted)} "
+        "trusted"
+    )
 
 
 def told(costs: list[Cost]) -> str:
@@ -136,15 +178,16 @@ def folded(line: str) -> str:
     )
 
 
-def chains(plan: Plan, costs: list[Cost], trials: list[int]) -> Table:
+def chains(plan: Plan, costs: list[Cost], dealer: Dealer) -> Table:
     """What is searched in each chain."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for head in ("chain", "trials", "a trial", "holes", "tried first"):
         table.add_column(head)
-    for chain, cost, count in zip(plan.chains, costs, trials, strict=True):
+    for chain, cost in zip(plan.chains, costs, strict=True):
+        more = " or more" * (dealer.free > 0 and chain.most is None)
         table.add_row(
             chain.chain,
-            str(count),
+            f"{dealer.shares[chain.chain]}{more}",
             f"{cost.seconds:.1f} s" if cost.seconds < 60 else duration(cost.seconds),
             "\n".join(map(hole, chain.holes)) or "none",
             "; ".join(spelt(start) for start in chain.starts[:3]) or "-",
@@ -161,17 +204,6 @@ def cache_bytes(data: Dataset) -> int:
     """Of a data set's files in the cache."""
     files = (home() / "data" / data.address).glob("*")
     return sum(file.stat().st_size for file in files)
-
-
-def megabytes(size: float) -> str:
-    """Bytes in a unit that suits them.
-
-    >>> [megabytes(size) for size in (2_345_678, 123_456_789, 22_400_000_000)]
-    ['2.3 MB', '123 MB', '22.4 GB']
-    """
-    if size < 1e9:
-        return f"{size / 1e6:.1f} MB" if size < 1e8 else f"{size / 1e6:.0f} MB"
-    return f"{size / 1e9:.1f} GB"
 
 
 def hole(hole: Hole) -> str:

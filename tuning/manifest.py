@@ -35,7 +35,11 @@ def describe(plan: Plan, data: Dataset, argv: list[str]) -> dict[str, Any]:
             "hash": data.noise.hash,
             "transitions": data.noise.transitions.tolist(),
         },
-        "split": {"train": len(data.train), "validation": len(data.validation)},
+        "split": {
+            "train": len(data.train),
+            "validation": len(data.validation),
+            "trusted": len(data.trusted),
+        },
         "versions": {"python": platform.python_version(), **{p: version(p) for p in PACKAGES}},
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine(),
         "git": commit(),
@@ -50,9 +54,13 @@ def images(data: Dataset) -> dict[str, Any]:
 
 
 def write_labels(store: Store, data: Dataset) -> None:
-    """labels.parquet: what was given, what was true, who trains and who validates."""
+    """labels.parquet: what was given, what was true, who trains, validates and is trusted.
+
+    Of a trusted row, too, `given` is what the noise gave; its label is the true one.
+    """
     split = np.full(len(data.given), "train", dtype=object)
     split[data.validation] = "validation"
+    split[data.trusted] = "trusted"
     store.write_labels(data.rows.tolist(), data.clean.tolist(), data.given.tolist(), split.tolist())
 
 

@@ -1,9 +1,9 @@
 """What a person sees of a running study: a live table, or a line now and then in a log."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -11,6 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from tuning.shown import cut, duration, score_of, table_of, value_of
 from tuning.study import ENDED, Record
 
 CHAINS, RUNNING = 5, 3  # rows shown, so that the table fits 24 lines
@@ -26,6 +27,13 @@ class Promise:
     trials: Mapping[str, int]  # of each chain
     epochs: int  # of a trial that is not stopped
     time_limit: float | None = None  # seconds
+    free: int = 0  # more trials, which go to the chains that the sampler chooses
+    equal: bool = True  # whether chains were promised the same number of trials
+
+    @property
+    def total(self) -> int:
+        """Trials in all."""
+        return sum(self.trials.values()) + self.free
 
 
 @dataclass(frozen=True)
@@ -34,7 +42,7 @@ class Row:
 
     chain: str
     ended: int
-    total: int
+    total: int  # promised, or dealt where that is more
     best: Record | None
 
 
@@ -45,6 +53,7 @@ class View:
     counts: Mapping[str, int]  # by status; trials nobody has asked for yet are pending
     rows: Sequence[Row]  # the chain with the best trial first
     best: Record | None
+    total: int  # trials
     running: Sequence[Record]  # the furthest first
     failure: Record | None  # the newest failed trial
     epochs: float  # trained, in all lives
@@ -68,14 +77,14 @@ def view(
         before: epochs trained in earlier lives, which say nothing about this one's rate.
     """
     known, able = list(records), ranking()
-    total = sum(plan.trials.values())
+    total, dealt = plan.total, Counter(r.chain for r in known)
     counts = {name: sum(r.status == name for r in known) for name in (*ENDED, "running", "pending")}
     counts["pending"] += max(0, total - len(known))
     rows = []
     for chain in dict.fromkeys([*(r.chain for r in able), *plan.trials]):  # the best chain first
         ended = sum(r.chain == chain and r.status in ENDED for r in known)
         best = next((r for r in able if r.chain == chain), None)
-        rows.append(Row(chain, ended, plan.trials[chain], best))
+        rows.append(Row(chain, ended, max(plan.trials[chain], dealt[chain]), best))
     epochs = sum(r.epoch for r in known)
     rate = (epochs - before) / seconds if seconds > 0 else 0.0  # epochs a second
     left = _epochs_left(known, total, plan.epochs) / rate if rate > 0 else None
@@ -84,7 +93,8 @@ def view(
     best = able[0] if able else None
     running = sorted((r for r in known if r.status == "running"), key=lambda r: -r.epoch)
     failure = next((r for r in reversed(known) if r.status == "failed"), None)
-    return View(counts, rows, best, running, failure, epochs, plan.epochs * total, seconds, left)
+    planned = plan.epochs * total
+    return View(counts, rows, best, total, running, failure, epochs, planned, seconds, left)
 
 
 def _epochs_left(known: Sequence[Record], total: int, epochs: int) -> float:
@@ -138,7 +148,7 @@ class Progress:
 
 def line(view: View) -> str:
     """One line for a log: '12/24 done 3 stopped | best mr-0007 score 0.6121 | 42 s, ... left'."""
-    best = f" | best {view.best.name} score {_score(view.best.score)}" if view.best else ""
+    best = f" | best {view.best.name} score {score_of(view.best.score)}" if view.best else ""
     left = "" if view.left is None else f", about {duration(view.left)} left"
     return f"{_counts(view)}{best} | {duration(view.seconds)}{left}"
 
@@ -148,97 +158,76 @@ def screen(view: View, plan: Promise) -> RenderableType:
     left = "-" if view.left is None else f"about {duration(view.left)}"
     limit = "" if plan.time_limit is None else f"   limit {duration(plan.time_limit)}"
     epochs = f"epochs {view.epochs:.0f} of {view.planned}"
-    total, ended = sum(plan.trials.values()), sum(row.ended for row in view.rows)
+    ended = sum(row.ended for row in view.rows)
     bar = Table.grid(expand=True)  # a bar alone does not end its line
-    bar.add_row(ProgressBar(total=total, completed=ended))
+    bar.add_row(ProgressBar(total=view.total, completed=ended))
     parts: list[RenderableType] = [
-        _cut(plan.name, "bold"),
+        cut(plan.name, "bold"),
         bar,
         Text(f"{_counts(view)} {view.counts['pending']} pending"),
-        _cut(f"{duration(view.seconds)}   left {left}{limit}   {epochs}", "dim"),
-        *_findings(view, plan, CHAINS),
+        cut(f"{duration(view.seconds)}   left {left}{limit}   {epochs}", "dim"),
+        *_chains(view, plan, CHAINS, fold=False),
+        *_best(view, plan),
     ]
     if view.running:
-        cells = [(r.name, f"{r.epoch:.1f}/{plan.epochs}", _score(r.score)) for r in view.running]
-        parts += ["", _table(("running", "epoch", "score"), cells[:RUNNING])]
+        cells = [(r.name, f"{r.epoch:.1f}/{plan.epochs}", score_of(r.score)) for r in view.running]
+        parts += ["", table_of(("running", "epoch", "score"), cells[:RUNNING])]
     return Group(*parts)
 
 
 def summary(view: View, plan: Promise) -> RenderableType:
-    """What a study found."""
-    return Group(
-        Text(f"{_counts(view)} | {duration(view.seconds)}"),
-        *_findings(view, plan, len(view.rows)),
-        "",
-    )
+    """What a study found: the best chain, the best trial of each chain, the best of all."""
+    parts: list[RenderableType] = [Text(f"{_counts(view)} | {duration(view.seconds)}")]
+    if len(view.rows) > 1 and view.best is not None:
+        parts.append(Text(_best_chain(view, plan), style="bold"))
+    table = _chains(view, plan, len(view.rows), fold=True)
+    return Group(*parts, *table, *_best(view, plan), "")
 
 
-def duration(seconds: float) -> str:
-    """Seconds as a person says them.
-
-    >>> [duration(x) for x in (42.4, 200, 7500, 200_000)]
-    ['42 s', '3 min 20 s', '2 h 05 min', '2 d 7 h']
-    """
-    whole = round(seconds)
-    hours, minutes = whole // 3600, whole % 3600 // 60
-    if hours >= 48:
-        return f"{hours // 24} d {hours % 24} h"
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {whole % 60:02d} s" if minutes else f"{whole} s"
+def _best_chain(view: View, plan: Promise) -> str:
+    """The best chain, and what trials it had to become that."""
+    told = f"best chain {view.rows[0].chain}, of {len(view.rows)}"
+    if not plan.equal:
+        return f"{told} (trials dealt by the sampler, not equally)"
+    ended = {row.ended for row in view.rows}
+    each = ended.pop() if len(ended) == 1 else 0
+    return f"{told} with {each} trial{'s' * (each != 1)} each" if each else told
 
 
-def _findings(view: View, plan: Promise, chains: int) -> list[RenderableType]:
-    """Each chain's best when there are several, the best trial's settings, the last failure."""
-    parts: list[RenderableType] = []
-    if len(view.rows) > 1:
-        cells = [(x.chain, f"{x.ended}/{x.total}", *_found(x.best)) for x in view.rows]
-        heads = ("chain", "ended", plan.metric, "last epoch", "best trial")
-        parts += ["", _table(heads, cells[:chains])]
-        if len(cells) > chains:
-            parts.append(Text(f"and {len(cells) - chains} more chains", style="dim"))
-    if view.best is None:
-        parts += ["", Text("no trial may win yet", style="dim")]
-    else:
-        score, last, name = _found(view.best)
-        values = "  ".join(f"{hole}={_value(x)}" for hole, x in view.best.params.items())
-        best = f"best {name}  {plan.metric} {score}, at its last epoch {last}"
-        parts += ["", _cut(best, "bold"), Text(values)]
-    if view.failure is not None:
-        told = (view.failure.error or "no message").strip().splitlines()[-1]
-        parts.append(_cut(f"{view.failure.name} failed: {told}", "red"))
+def _chains(view: View, plan: Promise, rows: int, *, fold: bool) -> list[RenderableType]:
+    """The best of each chain when there are several; `rows` of them."""
+    if len(view.rows) < 2:
+        return []
+    cells = [(x.chain, f"{x.ended}/{x.total}", *_found(x.best)) for x in view.rows[:rows]]
+    heads = ("chain", "ended", plan.metric, "last epoch", "best trial")
+    parts: list[RenderableType] = ["", table_of(heads, cells, fold=fold)]
+    if len(view.rows) > rows:
+        parts.append(Text(f"and {len(view.rows) - rows} more chains", style="dim"))
     return parts
 
 
-def _table(heads: Sequence[str], cells: Iterable[Sequence[str]]) -> Table:
-    """Names to the left, cut where they do not fit, and numbers to the right."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for head in heads:
-        right = head not in ("chain", "running", "best trial")
-        table.add_column(head, justify="right" if right else "left", no_wrap=right)
-    for row in cells:
-        table.add_row(*map(_cut, row))
-    return table
-
-
-def _cut(text: str, style: str = "") -> Text:
-    return Text(text, style=style, no_wrap=True, overflow="ellipsis")
+def _best(view: View, plan: Promise) -> list[RenderableType]:
+    """The best trial's settings, and the last failure."""
+    parts: list[RenderableType] = [""]
+    if view.best is None:
+        parts.append(Text("no trial may win yet", style="dim"))
+    else:
+        score, last, name = _found(view.best)
+        values = "  ".join(f"{hole}={value_of(x)}" for hole, x in view.best.params.items())
+        best = f"best {name}  {plan.metric} {score}, at its last epoch {last}"
+        parts += [cut(best, "bold"), Text(values)]
+    if view.failure is not None:
+        told = (view.failure.error or "no message").strip().splitlines()[-1]
+        parts.append(cut(f"{view.failure.name} failed: {told}", "red"))
+    return parts
 
 
 def _counts(view: View) -> str:
     """'12/24 done 3 stopped 2 running': nobody waits for what there is none of."""
-    told = [f"{view.counts['done']}/{sum(row.total for row in view.rows)} done"]
+    told = [f"{view.counts['done']}/{view.total} done"]
     named = ((name, view.counts[name]) for name in ("stopped", "failed", "running"))
     return " ".join([*told, *(f"{count} {name}" for name, count in named if count)])
 
 
 def _found(best: Record | None) -> tuple[str, str, str]:
-    return (_score(best.score), _score(best.last), best.name) if best else ("-", "-", "-")
-
-
-def _score(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
-
-
-def _value(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return (score_of(best.score), score_of(best.last), best.name) if best else ("-", "-", "-")

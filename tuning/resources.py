@@ -109,6 +109,19 @@ def gibibytes(size: float) -> str:
     return f"{size / 2**30:.1f} GiB"
 
 
+def megabytes(size: float) -> str:
+    """Bytes in a unit that suits them.
+
+    >>> [megabytes(size) for size in (41_960, 2_345_678, 123_456_789, 22_400_000_000)]
+    ['42 kB', '2.3 MB', '123 MB', '22.4 GB']
+    """
+    if size < 1e5:
+        return f"{size / 1e3:.0f} kB"
+    if size < 1e9:
+        return f"{size / 1e6:.1f} MB" if size < 1e8 else f"{size / 1e6:.0f} MB"
+    return f"{size / 1e9:.1f} GB"
+
+
 def gpu_memory() -> int | None:
     """Bytes of this machine's smallest GPU; None where there is none."""
     if not torch.cuda.is_available():

@@ -20,6 +20,7 @@ from trainables.errors import ConfigError
 from trainables.paths import expanded
 from trainables.select import MODES
 from tuning import commandline, journal, yamls
+from tuning.allocate import Equal, dealer_of, notes
 from tuning.checkpoints import final
 from tuning.flags import program, shown_path, use_data_root
 from tuning.forecast import forecast
@@ -29,13 +30,14 @@ from tuning.progress import Promise, summary
 from tuning.resources import (
     Resources,
     cluster_resources,
+    free_memory,
     gpu_memory,
     local_resources,
     refuse_crowding,
 )
+from tuning.room import heaviest, refuse_rows
 from tuning.run import EndedError, Life, interruptible
 from tuning.schedulers import SCHEDULERS
-from tuning.searchers import SEARCHERS
 from tuning.session import cluster, quieten
 from tuning.space import Plan, load
 from tuning.store import Store, storage_folder
@@ -89,10 +91,15 @@ def search(args: Namespace) -> int:
     local = None if args.address else local_resources(args)
     data = prepare(plan.example.task)
     weights = try_out(plan.example, data)
-    looked = local is not None and local.gpus > 0 and (args.dry_run or local.sharing > 1)
-    total = gpu_memory() if looked else None
+    heavy = heaviest(plan, data)
+    total = None
+    if local and local.gpus and (args.dry_run or local.sharing > 1 or heavy.rows.held):
+        total = gpu_memory()
+    room = total if local and local.gpus else free_memory()
+    if local and room is not None:
+        refuse_rows(heavy, local, room)
     if local and total:
-        refuse_crowding(local, least_on_gpu(plan.example, data, weights, total), total)
+        refuse_crowding(local, least_on_gpu(heavy.config, data, weights, total), total)
     if args.dry_run and args.json:
         raise ConfigError("--json tells how a study ended; leave it out with --dry-run")
     if args.dry_run:
@@ -131,9 +138,11 @@ def live(
     promise = Promise(
         name=store.folder.name,
         metric=plan.study["metric"],
-        trials=study.shares,
+        trials=study.dealer.shares,
         epochs=study.epochs,
         time_limit=args.time,
+        free=study.dealer.free,
+        equal=isinstance(study.dealer, Equal),
     )
     manifest = store.read_json("manifest.json")
     lives = manifest["lives"]
@@ -157,7 +166,7 @@ def live(
             flush=book.flush_due,
         )
         life.board.labels(data.noise.transitions, data.classes)
-        for note in plan.notes:
+        for note in (*plan.notes, *notes(plan)):
             console.print(f"note: {note}", soft_wrap=True, highlight=False)
         if study.count(*ENDED) < study.trials and not interrupt.raised:
             console.print(STARTING, style="dim")
@@ -187,29 +196,23 @@ def live(
 
 
 def make_study(plan: Plan, write: Any) -> Study:
-    """The searchers and schedulers of a plan, one pair per chain."""
+    """The study of a plan: its dealer, and a scheduler for each chain."""
     settings = plan.study
     mode = MODES[settings["metric"]]
     epochs = plan.example.task.epochs
     lanes = [
         Lane(
             chain=chain.chain,
-            searcher=SEARCHERS[settings["searcher"]](
-                chain.holes, chain=chain.chain, seed=plan.seed, mode=mode, starts=chain.starts
-            ),
             rule=SCHEDULERS[settings["scheduler"]](
                 epochs, mode=mode, grace=settings["grace"], factor=settings["factor"]
             ),
-            starts=len(chain.starts),
             config=chain.config,
-            most=chain.most,
         )
         for chain in plan.chains
     ]
-    rounds = -(-settings["trials"] // len(lanes))
     return Study(
         lanes,
-        trials=rounds * len(lanes),
+        dealer=dealer_of(plan),
         epochs=epochs,
         mode=mode,
         select=settings["select"],

@@ -25,7 +25,7 @@ class Settings:
         factor: one in `factor` trials passes a rung.
         select: which epoch of a trial counts.
         metric: the noisy-validation quantity that counts.
-        allocate: how trials are dealt to chains.
+        allocate: how trials are dealt to chains, a key of `tuning.allocate.DEALERS`.
         keep: trials whose weights are kept, the best ones.
     """
 
@@ -36,7 +36,7 @@ class Settings:
     factor: Annotated[int, Ge(2)] = 3
     select: Literal["last", "best", "mean3"] = "best"
     metric: Literal["val/acc", "val/loss"] = "val/acc"
-    allocate: str = "equal"
+    allocate: Literal["equal", "adaptive"] = "equal"
     keep: Annotated[int, Ge(0)] = 5
 
 
@@ -61,9 +61,6 @@ def merged(layers: list[Layer]) -> tuple[Settings, dict[str, str]]:
         settings: Settings = build(Settings, values)
         _named("searcher", settings.searcher, list(SEARCHERS))
         _named("scheduler", settings.scheduler, list(SCHEDULERS))
-        if settings.allocate == "adaptive":
-            raise ConfigError("allocate = adaptive: is planned (use equal)")
-        _named("allocate", settings.allocate, ["equal"])
     except ConfigError as error:
         field = str(error).partition(" ")[0].rstrip(":")
         raise ConfigError(f"{sources.get(field, 'study')}: study.{error}") from None

@@ -165,7 +165,8 @@ class Store:
     def write_labels(self, index: Array, clean: Array | None, given: Array, split: Array) -> None:
         """Write labels.parquet: one row per example of the training source, noise in `given`.
 
-        Each is (N,); `clean` is the true class where known, `split` "train" or "validation".
+        Each is (N,); `clean` is the true class where known, `split` "train", "validation" or
+        "trusted".
         """
         known = [None] * len(index) if clean is None else clean
         columns = [*(pa.array(x, pa.int32()) for x in (index, known, given)), pa.array(split)]

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tuning.allocate import Dealer
 from tuning.holes import Value
 from tuning.schedulers import Decision, Rule
-from tuning.searchers import Searcher
 
 ENDED = ("done", "stopped", "failed")
 Entry = dict[str, Any]
@@ -82,22 +82,19 @@ class Record:
 
 @dataclass(frozen=True)
 class Lane:
-    """One chain's search: what suggests, what stops, and how a suggestion becomes a config."""
+    """One chain's trials: what stops them, and how a suggestion becomes a config."""
 
     chain: str
-    searcher: Searcher
     rule: Rule
-    starts: int  # how many first trials are given points
     config: Callable[[dict[str, Value]], dict[str, Any]]
-    most: int | None = None  # trials; fewer than its share where there is less to try
 
 
 class Study:
     """The state of a study and its decisions.
 
     Args:
-        lanes: one per chain; trials are dealt to them in turn.
-        trials: how many in all, were every lane to take its share.
+        lanes: one per chain.
+        dealer: says which chain is next, and with what values.
         epochs: of a trial that is not stopped.
         mode: `max` or `min`, of the score.
         select: the selection rule; under all but `best` only trials that ran all epochs can win.
@@ -108,19 +105,15 @@ class Study:
         self,
         lanes: Sequence[Lane],
         *,
-        trials: int,
+        dealer: Dealer,
         epochs: int,
         mode: str,
         select: str,
         write: Callable[[Entry, bool], None],
     ) -> None:
         self.lanes = {lane.chain: lane for lane in lanes}
-        each, more = divmod(trials, len(lanes))
-        self.shares = {
-            lane.chain: min(each + (n < more), trials if lane.most is None else lane.most)
-            for n, lane in enumerate(lanes)
-        }
-        self.trials = sum(self.shares.values())
+        self.dealer = dealer
+        self.trials = sum(dealer.shares.values()) + dealer.free
         self.epochs, self.mode, self.select = epochs, mode, select
         self.write = write
         self.records: dict[str, Record] = {}
@@ -150,24 +143,22 @@ class Study:
         """The next trial to run; None when all are given out."""
         if self.again:
             return self.again.pop(0)
-        open_ = [chain for chain, share in self.shares.items() if len(self.chains[chain]) < share]
-        if not open_:
+        turn = self.dealer.next([*self.records.values()])
+        if turn is None:
             return None
-        lane = self.lanes[min(open_, key=lambda chain: len(self.chains[chain]))]  # in turn
-        known = self.chains[lane.chain]
-        n = len(known)
-        params = lane.searcher.suggest(n, known)
-        name = f"{lane.chain}-{n:04d}"
+        n = len(self.chains[turn.chain])
+        name = f"{turn.chain}-{n:04d}"
         entry = {
             "kind": "suggest",
             "trial": name,
-            "chain": lane.chain,
+            "chain": turn.chain,
             "n": n,
-            "params": params,
-            "config": lane.config(params),
-            "start": n < lane.starts,
-            # what was known: all before n, of which these had not ended
-            "open": [record.n for record in known if record.status not in ENDED],
+            "params": turn.params,
+            "config": self.lanes[turn.chain].config(turn.params),
+            "start": turn.start,
+            # What was known: all before it, of which these had not ended; counted within its chain
+            # where each chain has a sampler of its own, within the study where there is one for all
+            "open": [k for k, known in enumerate(turn.known) if known.status not in ENDED],
         }
         self._note(entry, flush=True)
         return self.records[name]

@@ -11,7 +11,8 @@ from trainables.config import Task, make_noise
 from trainables.data.cache import Cached, open_data
 from trainables.data.noise import Noise, corrupt
 from trainables.data.noise.base import Clean
-from trainables.data.split import Indices, stratified
+from trainables.data.sources import NOISY
+from trainables.data.split import Indices, cut_out, stratified
 from trainables.data.statistics import STATISTICS, Statistics
 from trainables.data.strong import Strong
 from trainables.data.views import STILL, View
@@ -32,6 +33,7 @@ class Dataset:
         clean: (S,) int64, the source's own labels; for diagnostics, no method sees them.
         noise: what was done to the labels.
         train, validation: ascending positions in `rows`.
+        trusted: the same of rows whose true label may be seen, none of them among the former.
         mean, std: C numbers each, for normalisation.
         view: how a training image may be moved.
         strong: how it may be changed strongly, whether or not the task moves its images.
@@ -46,6 +48,7 @@ class Dataset:
     noise: Noise
     train: Indices
     validation: Indices
+    trusted: Indices
     mean: tuple[float, ...]
     std: tuple[float, ...]
     view: View
@@ -73,6 +76,7 @@ def prepare(task: Task) -> Dataset:
     clean = Clean(task.data, labels[rows], classes, cached.images, rows)
     noise = corrupt(clean, make_noise(task.noise), task.noise.seed)
     train, validation = _split(task, cached.validation, rows, noise.labels)
+    train, trusted = _trusted(task, train, clean.labels)
     mean, std = _statistics(task, cached)
     return Dataset(
         images=_mapped(cached.images),
@@ -82,6 +86,7 @@ def prepare(task: Task) -> Dataset:
         noise=noise,
         train=train,
         validation=validation,
+        trusted=trusted,
         mean=mean,
         std=std,
         view=cached.view if task.augment else STILL,
@@ -126,6 +131,26 @@ def _split(
                 f"split.validation = {share}: leaves no {part} image of {len(rows)} ({cure})"
             )
     return train, validation
+
+
+def _trusted(task: Task, train: Indices, clean: Indices) -> tuple[Indices, Indices]:
+    """Cut the trusted set out of the training rows, stratified by the true labels."""
+    share = task.split.trusted
+    if share is None:
+        return train, train[:0]
+    place = f"split.trusted = {share}"
+    if task.data in NOISY:
+        raise ConfigError(f"{place}: nobody knows the true labels of {task.data} (leave it out)")
+    rest, trusted = cut_out(train, clean, share, task.split.seed, name="trusted")
+    if not len(trusted):
+        raise ConfigError(f"{place}: is no image of {len(clean)} (choose a larger share)")
+    if not len(rest):
+        beside = f"split.validation = {task.split.validation}"
+        raise ConfigError(
+            f"{place}: leaves no training image of {len(clean)} beside {beside} (choose smaller "
+            "shares)"
+        )
+    return rest, trusted
 
 
 def _statistics(task: Task, cached: Cached) -> Statistics:

@@ -10,7 +10,7 @@ SHARE = 0.5  # of a device's free memory that images may take
 
 
 class Resident:
-    """The training and validation rows of a data set, where the device can index them.
+    """The training, validation and trusted rows of a data set, where the device can index them.
 
     On a CPU the images stay in the map that all processes of the machine share; on another device
     they are one copy in its memory. Where that is too small, they stay in the map, too, and one
@@ -25,6 +25,7 @@ class Resident:
         labels: (N,) given classes of the training rows.
         targets: (K, K) one-hot rows, by class.
         validation_labels: (V,) given classes.
+        trusted_labels: (T,) true classes; T = 0 without a trusted set.
         probe: (P, C, H, W) uint8, or None.
         shape: C, H, W.
     """
@@ -32,18 +33,22 @@ class Resident:
     def __init__(self, data: Dataset, device: torch.device, probe: Tensor | None) -> None:
         rows = torch.from_numpy(data.rows)
         train, validation = torch.from_numpy(data.train), torch.from_numpy(data.validation)
+        trusted = torch.from_numpy(data.trusted)
         self.device = device
         self._ahead: Ahead | None = None
-        if device.type == "cpu":
-            self._images, self._train, self._validation = data.images, rows[train], rows[validation]
-        elif data.images[0].nbytes * len(rows) <= SHARE * free_bytes(device):
+        parts = (train, validation, trusted)
+        fit = data.images[0].nbytes * len(rows)
+        if device.type != "cpu" and fit <= SHARE * free_bytes(device):
             self._images = data.images[rows].to(device)
-            self._train, self._validation = train.to(device), validation.to(device)
+            self._train, self._validation, self._trusted = (part.to(device) for part in parts)
         else:
-            self._images, self._train, self._validation = data.images, rows[train], rows[validation]
-            self._ahead = Ahead(data.images, self._train, device)
+            self._images = data.images
+            self._train, self._validation, self._trusted = (rows[part] for part in parts)
+            if device.type != "cpu":
+                self._ahead = Ahead(data.images, self._train, device)
         self.labels = data.given[train].to(device)
         self.validation_labels = data.given[validation].to(device)
+        self.trusted_labels = data.clean[trusted].to(device)
         self.targets = torch.eye(len(data.classes), device=device)
         self.probe = None if probe is None else probe.to(device)
         self.shape = (data.images.shape[1], data.images.shape[2], data.images.shape[3])
@@ -64,6 +69,10 @@ class Resident:
     def validation(self, part: slice) -> Tensor:
         """(B, C, H, W) uint8 images of a range of validation rows."""
         return self._images.index_select(0, self._validation[part]).to(self.device)
+
+    def trusted(self, part: slice) -> Tensor:
+        """(B, C, H, W) uint8 images of a range of trusted rows."""
+        return self._images.index_select(0, self._trusted[part]).to(self.device)
 
     def close(self) -> None:
         """Let go of what outlives the object."""

@@ -39,3 +39,28 @@ def stratified(labels: Indices, share: float, seed: int, name: str) -> tuple[Ind
         rows = np.flatnonzero(labels == label)
         chosen[rows[np.argsort(priority[rows], kind="stable")[:count]]] = True
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)
+
+
+def cut_out(
+    part: Indices, labels: Indices, share: float, seed: int, name: str
+) -> tuple[Indices, Indices]:
+    """Split some of 0..M-1 in two, as `stratified` does; the share is one of all M.
+
+    Args:
+        part: (P,) ascending, what is split.
+        labels: (M,) the classes to stratify by.
+        share: of the second part, in [0, 1]; more than there is takes all of `part`.
+        seed: another seed, another split.
+        name: what is split.
+
+    Returns:
+        The two parts, each ascending.
+
+    >>> labels = np.array([0, 0, 0, 0, 1, 1, 1, 1])
+    >>> rest, cut = cut_out(np.array([0, 1, 4, 5, 6, 7]), labels, 0.375, seed=0, name="example")
+    >>> len(rest), np.bincount(labels[cut]).tolist()
+    (3, [1, 2])
+    """
+    own = min(1.0, share * len(labels) / len(part))
+    rest, cut = stratified(labels[part], own, seed, name)
+    return part[rest], part[cut]

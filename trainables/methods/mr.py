@@ -99,6 +99,9 @@ class MR(Method):
     milestones: tuple[Unit, ...] = ()  # shares of the training
     null: ClassVar = {"eta": 0.0}
 
+    def memory(self, size: int, classes: int) -> int:
+        return 16 * size  # two numbers of 8 bytes
+
     def start(self, run: Run) -> None:
         self.total = torch.zeros(run.size, dtype=torch.float64, device=run.device)  # nats
         self.weight = weights(self.total, 0.0)  # logarithms

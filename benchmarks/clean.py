@@ -2,7 +2,6 @@
 
     python -m benchmarks.clean worth     CE and MR, defaults and tuned at equal budget (15 minutes)
     python -m benchmarks.clean select    the regret of select: last | best | mean3 (15 minutes)
-    python -m benchmarks.clean methods   every method tuned at equal budget (5 minutes a seed)
 
 The times are for digits on two cores. Another task, where the untuned trials have a learning rate
 of their own (here the one of MR's authors):
@@ -10,105 +9,29 @@ of their own (here the one of MR's authors):
     python -m benchmarks.clean worth --task mnist --seeds 3 --trials 8 --lr 0.1
 
 Seed s sets noise, split, initialisation, batches and search alike, so that methods are paired on s.
-Every trial records its predictions on the test images; the seal is opened after all choices are
-made.
 What is trained is kept under --out and not trained again. The tables go to standard output, in
-Markdown. Two processes, one thread each.
+Markdown. Two processes, one thread each. `benchmarks.leaderboard` compares all methods.
 """
 
 import argparse
-import hashlib
-import json
-import subprocess
-import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
+from benchmarks.trained import Run, chosen_epochs, picked, search, spread, train_all
 from trainables.config import Config
-from trainables.data.dataset import probe_images
-from trainables.loop import Loop
-from trainables.methods import METHODS
-from trainables.select import RULES, Selection
-from tuning import journal
+from trainables.select import RULES
 from tuning.schedulers import ASHA
 from tuning.sealed import open_labels
-from tuning.search import make_study
 from tuning.searchers import Random
 from tuning.space import ChainSpace, Plan, load
 
 NOISES = ("symmetric", "pairflip")
 CHAINS = ("ce", "mr")
-
-
-@dataclass(frozen=True)
-class Run:
-    """One trial's epochs: noisy validation accuracy, and hits on the clean test images."""
-
-    validation: np.ndarray  # (E,)
-    predicted: np.ndarray  # (E, T) classes
-
-    def clean(self, labels: np.ndarray) -> np.ndarray:
-        """(E,) accuracy on the clean test labels."""
-        hits: np.ndarray = self.predicted == labels
-        accuracy: np.ndarray = hits.mean(1)
-        return accuracy
-
-
-def chosen_epochs(validation: Sequence[float], rule: str) -> list[tuple[float, int]]:
-    """After each epoch, the score so far under a rule and the epoch whose weights count."""
-    selection, epoch, found = Selection(rule, "max"), 0, []
-    for number, value in enumerate(validation):
-        if selection.offer(value):
-            epoch = number
-        assert selection.score is not None
-        found.append((selection.score, epoch))
-    return found
-
-
-def train(out: Path, plain: dict[str, Any]) -> Run:
-    """Train a config with its probe, or read what an earlier call trained."""
-    key = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:24]
-    path = out / "runs" / f"{key}.npz"
-    if not path.exists():
-        torch.set_num_threads(1)
-        config = Config.parse(plain)
-        loop = Loop(config, probe=probe_images(config.task.data), device="cpu")
-        validation = []
-        while not loop.ended:
-            report = loop.train()
-            if report["scored"]:
-                validation.append(report["val/acc"])
-        missing = config.task.epochs - len(loop.probed)  # of a diverged trial
-        predicted = [logits.float().argmax(1).to(torch.uint8).numpy() for logits in loop.probed]
-        predicted += [np.full(len(probe_images(config.task.data)), 255, np.uint8)] * missing
-        validation = validation[: config.task.epochs - missing] + [0.0] * missing
-        draft = path.with_name(f".{path.name}")
-        with draft.open("wb") as file:
-            np.savez(file, validation=np.array(validation), predicted=np.stack(predicted))
-        draft.replace(path)
-    with np.load(path) as saved:
-        return Run(saved["validation"], saved["predicted"])
-
-
-def train_all(out: Path, configs: Iterable[dict[str, Any]], workers: int) -> list[Run]:
-    """Train many configs, a few at a time, in order."""
-    (out / "runs").mkdir(parents=True, exist_ok=True)
-    runs = []
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        for run in pool.map(partial(train, out), configs):
-            runs.append(run)
-            if len(runs) % 50 == 0:
-                print(f"{len(runs)} trials trained", file=sys.stderr)
-    return runs
 
 
 def settings(args: Namespace, noise: str, seed: int) -> list[str]:
@@ -133,26 +56,12 @@ def kind_of(task: str) -> str:
 def study(
     args: Namespace, chains: Sequence[str], noise: str, seed: int
 ) -> dict[str, dict[str, Any]]:
-    """Search chains with equal budgets through the command; each one's best config."""
-    trials = args.trials * len(chains)
+    """Search chains with equal budgets; each one's best config."""
     values = settings(args, noise, seed)
-    # an interrupted call goes on; a call with other settings has a folder of its own
-    told = json.dumps([args.task, list(chains), trials, seed, values])
-    digest = hashlib.sha256(told.encode()).hexdigest()[:8]
-    name = f"{Path(args.task).stem}-{'_'.join(chains)}-{noise}-{seed}-{digest}"
-    folder = args.out / "studies" / name
-    command = [sys.executable, "-m", "tuning.search"]
-    if not folder.exists():
-        command += ["--method", ",".join(chains), "--task", args.task, "--trials", str(trials)]
-        command += ["--seed", str(seed), "--storage", str(folder.parent), "--name", folder.name]
-        command += [part for value in values for part in ("--set", value)]
-    else:
-        command += ["--resume", str(folder)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    plan = Plan.from_plain(json.loads((folder / "manifest.json").read_text())["plan"])
-    done = make_study(plan, lambda entry, flush: None)
-    done.replay(journal.read(folder / "journal"))
-    return {chain: done.ranking(chain)[0].config for chain in chains}
+    best = search(
+        args.out, chains, args.task, values, trials=args.trials, seed=seed, workers=args.workers
+    )
+    return {chain: best[chain].config for chain in chains}
 
 
 def untuned(space: ChainSpace, lr: float | None) -> dict[str, Any]:
@@ -207,24 +116,12 @@ def labels_of(plain: dict[str, Any], part: str) -> np.ndarray:
     return open_labels(Config.parse(plain).task.data, f"benchmarks/clean.py {part}")
 
 
-def picked(group: Sequence[Run], rule: str, labels: np.ndarray) -> np.ndarray:
-    """Clean accuracy of each run at the epoch that a rule picks."""
-    at = [chosen_epochs(run.validation.tolist(), rule)[-1][1] for run in group]
-    return np.array([run.clean(labels)[epoch] for run, epoch in zip(group, at, strict=True)])
-
-
 def knobs(configs: Sequence[dict[str, Any]]) -> str:
     """Learning rates and etas that were trained with, one per seed."""
     rates = "/".join(f"{config['optim']['lr']:.2g}" for config in configs)
     etas = [config["methods"].get("mr", {}).get("eta") for config in configs]
     shown = "/".join(f"{eta:.2g}" for eta in etas if eta is not None)
     return f"{rates}; {shown}" if shown else rates
-
-
-def spread(values: np.ndarray, sign: str = "") -> str:
-    """Mean +- sd in points; a single value has no sd."""
-    told = f"{100 * values.mean():{sign}.1f}"
-    return f"{told} +- {100 * values.std(ddof=1):.1f}" if len(values) > 1 else told
 
 
 def select(args: Namespace) -> None:
@@ -297,28 +194,7 @@ def asha(group: Sequence[Run], rule: str, epochs: int) -> tuple[int, int]:
     return trial, ended[trial][1]
 
 
-def methods(args: Namespace) -> None:
-    """Every method tuned with as many trials, on the first noise asked for."""
-    chains = ("ce", *METHODS, "mr+mixup+reset")
-    tuned = [study(args, chains, args.noise[0], seed) for seed in range(args.seeds)]
-    configs = [best[chain] for chain in chains for best in tuned]
-    runs = iter(train_all(args.out, configs, args.workers))
-    grouped = {chain: [next(runs) for _ in tuned] for chain in chains}
-    labels = labels_of(configs[0], "methods")
-    print("| chain | " + " | ".join(RULES) + " |")
-    print("|---|---|---|---|")
-    for chain, group in grouped.items():
-        texts = []
-        for rule in RULES:
-            texts.append(spread(picked(group, rule, labels)))
-        print(f"| {chain} | {' | '.join(texts)} |")
-
-
-PARTS: dict[str, Callable[[Namespace], None]] = {
-    "worth": worth,
-    "select": select,
-    "methods": methods,
-}
+PARTS: dict[str, Callable[[Namespace], None]] = {"worth": worth, "select": select}
 
 
 def main() -> None:

@@ -104,8 +104,8 @@ def ours(trials: int, folder: Path, clock: Clock) -> None:
             clock.end()
 
     study = make_study(plan, write)
-    holes = {hole.column: hole for chain in plan.chains for hole in walk(chain.holes)}
-    promise = Promise(folder.name, folder, "val/acc", {"mr": trials}, EPOCHS)
+    holes = [hole for chain in plan.chains for hole in walk(chain.holes)]
+    promise = Promise(folder.name, "val/acc", {"mr": trials}, EPOCHS)
     with interruptible() as interrupt:
         life = Life(
             study=study,

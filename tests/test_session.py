@@ -139,3 +139,16 @@ def test_cores_are_those_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -
 def test_what_is_no_address_is_refused(address: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         session.answering(address)
+
+
+def test_a_ray_that_does_not_start_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray raises a bare exception where one of its processes is late."""
+
+    def late(**given: object) -> None:
+        raise Exception("The current node timed out during startup.\nThis could happen because")
+
+    monkeypatch.setattr("ray.init", late)
+    with pytest.raises(OSError, match="did not start") as told, session.cluster(None):
+        pass
+    assert "timed out during startup" in str(told.value)
+    assert "\n" not in str(told.value)

@@ -75,6 +75,7 @@ def cluster(address: str | None) -> Iterator[list[Node]]:
 
     Raises:
         ConfigError: nothing answers at the address, or not with our token.
+        OSError: no local Ray came up.
     """
     import ray
 
@@ -90,10 +91,13 @@ def cluster(address: str | None) -> Iterator[list[Node]]:
             )
         else:
             ray.init(address=answering(address), log_to_driver=False, logging_level="ERROR")
-    except (OSError, ValueError, RuntimeError) as error:
+    except Exception as error:  # as bare as Ray raises it when a process of its own is late
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         if address is None:
-            raise
-        reason = str(error).strip().splitlines()[0]
+            raise OSError(
+                f"Ray did not start on this machine ({reason}); try again, on a busy machine with "
+                "RAY_raylet_start_wait_time_s=200 in the environment"
+            ) from error
         raise ConfigError(
             f"--address {address}: no Ray that lets us in ({reason}); give host:port of a running "
             "head, and RAY_AUTH_TOKEN_PATH of its token"

@@ -10,21 +10,23 @@ import numpy as np
 
 from trainables.data.sources import SOURCES
 from trainables.data.sources.base import Source
+from trainables.data.strong import Strong
 from trainables.data.views import View
 
 
-def random_source(shape: tuple[int, int, int], count: int, view: View) -> Source:
+def random_source(shape: tuple[int, int, int], count: int, view: View, strong: Strong) -> Source:
     """`count` random images (C, H, W) of ten classes."""
     draws = np.random.default_rng(0)
     images = draws.integers(0, 256, (count, *shape), dtype=np.uint8)
     labels = draws.integers(0, 10, count)
     classes = tuple("0123456789")
-    return Source(images, labels, images[:100], labels[:100], classes, view)
+    return Source(images, labels, images[:100], labels[:100], classes, view, strong)
 
 
+GREY, COLOUR = View(pixels=2), View(pixels=4, flip=True)
 STAND_INS: dict[str, Callable[[], Source]] = {
-    "mnist": partial(random_source, (1, 28, 28), 60_000, View(pixels=2)),
-    "cifar10": partial(random_source, (3, 32, 32), 50_000, View(pixels=4, flip=True)),
+    "mnist": partial(random_source, (1, 28, 28), 60_000, GREY, Strong(GREY, degrees=15, cutout=8)),
+    "cifar10": partial(random_source, (3, 32, 32), 50_000, COLOUR, Strong(COLOUR, True, cutout=16)),
 }
 
 

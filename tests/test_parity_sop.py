@@ -47,7 +47,7 @@ def followed(method: SOP | SOPPlus, case: str, theirs: dict[str, Any]) -> None:
     )
     method.start(run)
     held = method.variables
-    held.u, held.v = theirs["u_before"][0].clone(), theirs["v_before"][0].clone()
+    held.pair = torch.cat([theirs["u_before"][0], theirs["v_before"][0]], 1)
     for step in range(steps):
         label, index = theirs["labels"][step], theirs["index"][step]
         views = ["logits", "logits_strong"] if "logits_strong" in theirs else ["logits"]

@@ -34,7 +34,8 @@ def started(method: Any, u: Any, v: Any, labels: Any = None) -> Any:
         stream=lambda name: torch.Generator().manual_seed(0),
     )
     method.start(run)
-    method.load_state_dict({"u": torch.as_tensor(u, dtype=torch.float32)[:, None], "v": v})
+    u = torch.as_tensor(u, dtype=torch.float32)[:, None]
+    method.load_state_dict({"pair": torch.cat([u, v], 1)})
     return method
 
 

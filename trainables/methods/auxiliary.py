@@ -2,13 +2,14 @@
 
 Example i has b_i, one number per class, 0 at the start. The loss sees f + lambda b_i in place of
 the logits f, and b_i is trained with the network; evaluation sees f alone. A larger lambda lets b
-take up more, so that the network learns less. Only lambda sqrt(ratio) matters, since b moves by
-lambda x its learning rate: search lambda.
+take up more, so that the network learns less. b moves by lambda x its learning rate, so that only
+lambda sqrt(ratio) matters: search lambda.
 
 Source: Hu, Li, Yu, "Simple and Effective Regularization Methods for Training on Noisy Labeled Data
 with Generalization Guarantee", ICLR 2020, arXiv 1905.11368, section 3. On a linear model with the
-squared loss the network ends at ridge regression of strength lambda^2. The theory is of the squared
-loss (`fit: mse`); the report on CDR + AUX does not say which loss it used.
+squared loss the network ends at ridge regression of strength lambda^2 ratio (1 - m) where the
+optimizer has momentum m: b has none, since examples outside the batch must rest. The theory is of
+the squared loss (`fit: mse`); the report on CDR + AUX does not say which loss it used.
 """
 
 from collections.abc import Callable

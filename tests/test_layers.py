@@ -13,7 +13,8 @@ import pytest
 from trainables.methods import METHODS
 
 ROOT = Path(__file__).parents[1]
-SHARED = {"__init__", "base", "chain", "overparametrization"}  # of trainables.methods; every other file is one method
+# of trainables.methods; every other file is one method
+SHARED = {"__init__", "base", "chain", "overparametrization"}
 FILES = sorted(
     path.relative_to(ROOT)
     for folder in ("trainables", "tuning", "benchmarks", "tests")

@@ -57,13 +57,17 @@ def try_out(config: Config, data: Dataset) -> int:
             warnings.simplefilter("ignore")
             model = config.make_model().build((channels, height, width), len(data.classes))
             model.eval()(torch.empty(2, channels, height, width))
+            if min(config.task.optim.batch, len(data.train)) == 1:
+                # batch norm has no deviation of one row
+                model.train()(torch.empty(1, channels, height, width))
     except ConfigError:
         raise  # of the network's own options
     except (RuntimeError, ValueError) as error:
         name = config.task.model.name
         raise ConfigError(
             f"model = {name}: does not fit images of {channels} x {height} x {width} "
-            f"({str(error).splitlines()[0]}); choose another model"
+            f"in batches of {config.task.optim.batch} ({str(error).splitlines()[0]}); choose "
+            "another model or a larger batch"
         ) from error
     return _bytes(model.state_dict())
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from trainables.config import Config
 from trainables.errors import ConfigError
-from trainables.methods.chain import name_of, parse
+from trainables.methods.chain import name_of, parse, redundant
 from tuning import settings as study_settings
 from tuning.holes import Choice, Hole, Value, fill
 from tuning.inputs import SpaceFile, read_setting, read_space, read_task
@@ -217,6 +217,8 @@ def _chain_space(
     starter = Starter(leaves, space.sample, chain, task)
     starts = starter.merged([file.start for file in mine])
     notes = starter.notes
+    for one, other in redundant(chain):
+        notes.append(f"{one} and {other} both take up wrong labels (either alone does)")
     if not space.holes:
         notes.append(f"{space.chain}: nothing is open, so it has one trial")
     return replace(space, starts=starts, notes=tuple(notes))

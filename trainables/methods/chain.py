@@ -54,7 +54,11 @@ def refuse_rivals(methods: Mapping[str, Method]) -> None:
         owners = [name for name, method in methods.items() if getattr(method, owns)()]
         if len(owners) > 1:
             both = " and ".join(owners[:2])
-            raise ConfigError(f"{both} would both set the {what} (take one of them out)")
+            cure = "take one of them out"
+            for name in owners[:2]:
+                if not getattr(METHODS[name](), owns)():
+                    cure += f", or leave {name}'s options at their defaults"
+            raise ConfigError(f"{both} would both set the {what} ({cure})")
 
 
 def redundant(methods: Iterable[str]) -> list[tuple[str, str]]:

@@ -205,7 +205,9 @@ def test_two_owners_by_an_option_are_refused(pair: str, data: Dataset) -> None:
     for methods in (wrong, dict(reversed(wrong.items()))):
         with pytest.raises(ConfigError) as error:
             Config.parse({"methods": methods})
-        assert str(error.value) == f"{pair} would both set the {what} (take one of them out)"
+        by = next(name for name, options in wrong.items() if options)
+        cure = f"take one of them out, or leave {by}'s options at their defaults"
+        assert str(error.value) == f"{pair} would both set the {what} ({cure})"
     parse("+".join(right))
     sound(Loop(tiny(right), rows(data, 64)))
 

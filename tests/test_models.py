@@ -176,3 +176,16 @@ def test_images_that_do_not_fit_are_told(data: Dataset, model: Any, shape: Shape
     others = replace(data, images=torch.zeros(2, *shape, dtype=torch.uint8))
     with pytest.raises(ConfigError, match=r"does not fit images of \d+ x \d+ x \d+ \(.*; choose"):
         try_out(config, others)
+
+
+@pytest.mark.parametrize(("model", "fits"), [("cnn", True), ("fcnn", False), ("vcnn", False)])
+def test_batches_of_one_are_refused_where_batch_norm_has_nothing_to_normalise(
+    data: Dataset, model: str, fits: bool
+) -> None:
+    config = Config.parse({"model": model, "optim": {"batch": 1}})
+    if fits:
+        assert try_out(config, data)
+    else:
+        with pytest.raises(ConfigError, match=r"a larger optim\.batch"):
+            try_out(config, data)
+    try_out(Config.parse({"model": model, "optim": {"batch": 2}}), data)

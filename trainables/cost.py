@@ -51,23 +51,23 @@ def try_out(config: Config, data: Dataset) -> int:
         ConfigError: naming the network and the images' shape.
     """
     channels, height, width = data.images.shape[1:]
+    single = min(config.task.optim.batch, len(data.train)) == 1
     try:
         with torch.device("meta"), torch.no_grad(), warnings.catch_warnings():
             # shapes alone: no memory, no draw; a layer of no units is refused below, not warned of
             warnings.simplefilter("ignore")
             model = config.make_model().build((channels, height, width), len(data.classes))
             model.eval()(torch.empty(2, channels, height, width))
-            if min(config.task.optim.batch, len(data.train)) == 1:
-                # batch norm has no deviation of one row
+            if single:  # batch norm has no deviation of one row
                 model.train()(torch.empty(1, channels, height, width))
     except ConfigError:
         raise  # of the network's own options
     except (RuntimeError, ValueError) as error:
         name = config.task.model.name
+        larger = ", or a larger optim.batch" if single else ""
         raise ConfigError(
             f"model = {name}: does not fit images of {channels} x {height} x {width} "
-            f"in batches of {config.task.optim.batch} ({str(error).splitlines()[0]}); choose "
-            "another model or a larger batch"
+            f"({str(error).splitlines()[0]}); choose another model{larger}"
         ) from error
     return _bytes(model.state_dict())
 

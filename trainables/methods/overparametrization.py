@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softmax
 
-from trainables.data.batch import TINY, Batch, reduced
+from trainables.data.batch import TINY, Batch
 from trainables.methods.base import Run
 
 EPS = 1e-4  # least probability, the authors'
@@ -44,13 +44,13 @@ def shifts(pair: Tensor, label: Tensor, *, bounded: bool) -> Tensor:
 
 
 def pull(raised: Tensor, slope: Tensor) -> Tensor:
-    """(B, K) derivative by the shift of a loss of the corrected probabilities.
+    """(..., B, K) derivative by the shift of losses of the corrected probabilities.
 
     Where a probability stands at EPS, before or after normalising, nothing is passed on.
 
     Args:
         raised: (B, K) moved probabilities, at least EPS, before they are divided by their sums.
-        slope: (B, K) derivative by the divided ones.
+        slope: (..., B, K) derivative by the divided ones.
 
     >>> pull(torch.tensor([[0.5, 0.75]]), torch.tensor([[-2.5, 0.0]]))  # of -log q at class 0
     tensor([[-1.2000,  0.8000]])
@@ -159,13 +159,18 @@ class Overparametrization:
         p = softmax(logits, dim=-1)
         raised = (p + mix(shares, own)).clamp_(min=EPS)
         q = (raised / raised.sum(-1, keepdim=True)).clamp_(min=EPS)
-        mean = q.mean(0)
-        even = balance / (classes * mean)  # the balance's slope, of the sum over the batch
-
-        by_p = pull(raised, -batch.y / (q * batch.y.sum().clamp(min=TINY)) - even / rows)
+        weight = batch.y.sum(-1)
+        mass = weight.sum().clamp_(min=TINY)
+        # what the network learns from, and what the variables do
+        slope = torch.stack([batch.y / mass, mix(shares, given)]).neg_().div_(q)
+        if balance:
+            mean = q.mean(0)
+            even = balance / (classes * mean)
+            slope[0] -= even / rows
+            slope[1] -= even
+        by_p, by_given = pull(raised, slope)
         gradient = p * (by_p - (by_p * p).sum(-1, keepdim=True))
 
-        by_given = pull(raised, -mix(shares, given) / q - even)
         predicted = self._one.index_select(0, logits.argmax(-1))
         misses = [predicted + one - y for one, y in zip(own, given, strict=True)]
         self._moves = []
@@ -175,8 +180,7 @@ class Overparametrization:
             by_shift = (2 * miss).scatter_add_(1, at, by_given.gather(1, at)).mul_(part.share)
             self._moves.append((part.index, slopes(pair, part.label, by_shift, bounded=bounded)))
         missed = mix(shares, [miss.square().sum(-1) for miss in misses])
-        losses = batch.y.sum(-1) * missed - (batch.y * q.log()).sum(-1)
-        loss = reduced(losses, batch.y)
+        loss = ((weight * missed).sum() - (batch.y * q.log()).sum()) / mass
         return (loss - balance * mean.log().mean() if balance else loss), gradient
 
     def step(self) -> None:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from itertools import combinations, islice
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -137,7 +137,8 @@ def test_null_settings_equal_plain_training(name: str, data: Dataset) -> None:
 def test_mass_of_the_targets_does_not_matter(
     chain: str, data: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    losses = []
+    losses: list[torch.Tensor] = []
+    learned: list[Any] = []
     for factor in (1.0, 3.7):
         loop = Loop(tiny(live(chain)), data)
         for _ in range(loop.steps_per_epoch):
@@ -151,8 +152,10 @@ def test_mass_of_the_targets_does_not_matter(
         monkeypatch.setattr(loop.chain, "batch", scaled)
         loop.advance()
         losses.append(loop.sums[0])
+        learned.append((snapshot.weights(loop.model), loop.chain.state_dict()))
     assert losses[0] > 0
     torch.testing.assert_close(losses[0], losses[1], rtol=1e-6, atol=0)
+    torch.testing.assert_close(*learned, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("chain", CHAINS)
@@ -193,7 +196,8 @@ def test_no_two_draw_from_one_stream(data: Dataset, monkeypatch: pytest.MonkeyPa
     for name in METHODS:
         loop = Loop(tiny({name: LIVE[name]}), data)
         listening = Listening(loop)
-        for hook in ("start", "batch", "logits", "loss", "penalty", "grads", "step", "epoch"):
+        loop.chain.methods[name].start(listening)
+        for hook in ("batch", "logits", "loss", "penalty", "grads", "step", "epoch"):
             method = getattr(loop.chain.methods[name], hook)
 
             def heard(*given: Any, method: Any = method, run: Listening = listening) -> Any:
@@ -202,10 +206,11 @@ def test_no_two_draw_from_one_stream(data: Dataset, monkeypatch: pytest.MonkeyPa
             monkeypatch.setattr(loop.chain.methods[name], hook, heard)
         finish(loop)
         drawn[name] = listening.names
-    drawn["the loop"] = {"view", "layers", "order", "model"}
-    together = [name for names in drawn.values() for name in names]
-    assert len(together) > 4
-    assert len(together) == len(set(together)), drawn
+    assert sum(map(bool, drawn.values())) > 4
+    ours = {"view", "strong", "layers", "order", "model"}
+    for chain in CHAINS:
+        together = [*ours, *(stream for name in parse(chain) for stream in drawn[name])]
+        assert len(together) == len(set(together)), chain
 
 
 # Bite
@@ -241,6 +246,13 @@ def test_live_settings_change_the_weights(name: str, data: Dataset) -> None:
 
 
 # What follows the model
+
+
+def test_the_memories_that_a_reset_takes_back_are_these() -> None:
+    """What is learned with the network goes back with it; evidence and counters stay."""
+    follow = {name for name, method in METHODS.items() if method.follows_model}
+    assert follow == {"sop", "sop-plus", "elr", "aux"}
+
 
 MOVING = {"model", "optimizer", "follower"}
 
@@ -399,10 +411,10 @@ def test_a_chain_refuses(text: str, told: str) -> None:
 @pytest.mark.parametrize("text", ["mr+rival", "rival+mr"])
 def test_a_chain_refuses_declared_clashes(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     class Rival(Method):
-        clash = frozenset({"mr"})
+        clash: ClassVar = {"mr": "they are rivals"}
 
     monkeypatch.setitem(METHODS, "rival", Rival)
-    with pytest.raises(ConfigError, match="cannot run with"):
+    with pytest.raises(ConfigError, match=r"cannot run with .*: they are rivals"):
         parse(text)
     assert parse("smooth+rival") == ("smooth", "rival")
 
@@ -410,3 +422,22 @@ def test_a_chain_refuses_declared_clashes(text: str, monkeypatch: pytest.MonkeyP
 def test_the_model_of_these_tests_draws_in_training() -> None:
     assert tiny().make_model() == Config.parse({"model": DROPOUT}).make_model()
     assert tiny().make_model().dropout > 0
+
+
+@pytest.mark.parametrize("weights", [{"mr": {"eta": 5.0}}, {"random-weights": {}}], ids=list)
+def test_weights_leave_what_examples_hold_in_bounds(weights: Any, data: Dataset) -> None:
+    """In every allowed chain of weights and two methods, one of which learns row by row."""
+    learning = {name for name, method in METHODS.items() if method.follows_model}
+    for pair in combinations(METHODS, 2):
+        if not learning & set(pair) or set(weights) & set(pair):
+            continue
+        try:
+            chain = name_of(ordered((*weights, *pair)))
+        except ConfigError:
+            continue
+        loop = Loop(tiny(live(chain) | weights), data)
+        for _ in range(loop.steps_per_epoch):
+            loop.advance()
+        for name in learning & set(pair):
+            for key, value in loop.chain.methods[name].state_dict().items():
+                assert value.double().abs().max() < 1e3, f"{chain}: {name} {key}"

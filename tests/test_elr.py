@@ -10,8 +10,10 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from toys import finish, tiny
 
+from trainables.data.batch import Batch
 from trainables.data.dataset import Dataset
 from trainables.loop import Loop
+from trainables.methods.auxiliary import Aux
 from trainables.methods.base import Method
 from trainables.methods.elr import ELR, held, regularised
 from trainables.methods.mixup import mixed
@@ -102,14 +104,24 @@ def test_a_mixed_example_moves_its_parts_by_their_shares() -> None:
     assert loss == pytest.approx(float(each.mean()), rel=1e-5)
 
 
-def test_of_several_views_the_first_is_remembered() -> None:
-    memories = []
-    for logits in (logits_of(2), torch.stack((logits_of(2), logits_of(2, seed=1)))):
-        run = run_of()
-        method = started(run)
-        stepped(method, logits, batch_of([0, 1]), run)
-        memories.append(method.target)
-    assert torch.equal(*memories)
+def test_the_memory_is_of_the_network_whatever_moves_its_logits(data: Dataset) -> None:
+    """Else AUX, which follows wrong labels in the network's place, would teach them to it."""
+    loop = Loop(tiny({"elr": {}, "aux": {"lambda": 30.0}}), data)
+    method, aux = loop.chain.methods["elr"], loop.chain.methods["aux"]
+    assert isinstance(method, ELR)
+    assert isinstance(aux, Aux)
+    aux.b.normal_()
+    seen: list[Any] = []
+    hooks = loop.chain.logits
+
+    def watched(logits: Tensor, batch: Batch, run: Any) -> Tensor:
+        seen.extend((batch.index, logits.detach().clone()))
+        return hooks(logits, batch, run)
+
+    loop.chain.logits = watched  # type: ignore[method-assign]
+    loop.advance()
+    index, logits = seen
+    torch.testing.assert_close(method.target[index], 0.3 * held(logits))
 
 
 def test_the_memory_lives_through_the_training(data: Dataset) -> None:

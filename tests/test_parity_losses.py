@@ -81,7 +81,7 @@ def batch_of(label: Tensor, index: Tensor) -> Batch:
 def lost(method: Method, logits: Tensor, batch: Batch, run: Any) -> tuple[Tensor, Tensor]:
     """Loss and its gradient by the logits."""
     logits = logits.clone().requires_grad_()
-    loss = method.loss(logits, batch, run)
+    loss = method.loss(method.logits(logits, batch, run), batch, run)
     (gradient,) = torch.autograd.grad(loss, logits)
     return loss.detach(), gradient
 

@@ -20,7 +20,7 @@ from trainables.config import Config
 from trainables.data.batch import Batch, Part
 from trainables.data.dataset import Dataset, prepare
 from trainables.data.resident import Resident, scaled
-from trainables.data.strong import strong as strongly
+from trainables.data.strong import strong as strengthened
 from trainables.data.views import STILL, augmented
 from trainables.methods.base import Score
 from trainables.methods.chain import Chain
@@ -61,7 +61,7 @@ class Loop:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         data = data or prepare(task)
         self.classes = len(data.classes)
-        self.moves, self.strongly = data.view, data.strong
+        self.moves, self.strong_moves = data.view, data.strong
         self.half = task.precision == "bf16"
         self.data = Resident(data, self.device, probe)
         self.size, self.epochs, self.batch = len(data.train), task.epochs, task.optim.batch
@@ -84,6 +84,7 @@ class Loop:
         self.labels = self.data.labels
         clean = data.clean[torch.from_numpy(data.train)].to(self.device)
         self.wrong = clean != self.labels  # no method sees it
+        self._telling = 0 < int(self.wrong.sum()) < self.size
         # by row: what is predicted right, what would be memorised, what would be corrected
         none = torch.full_like(clean, -1)
         self._marks = torch.stack(
@@ -137,7 +138,7 @@ class Loop:
         images = self.data.training(index)
         if strong:
             stream = self.stream("strong", self.device.type)
-            images = strongly(images, self.strongly, stream)
+            images = strengthened(images, self.strong_moves, stream)
         elif self.moves != STILL:
             images = augmented(images, self.moves, self.stream("view", self.device.type))
         return scaled(images)
@@ -364,7 +365,7 @@ class Loop:
             metrics |= {"val/loss": ended.loss, "val/acc": ended.acc}
             if self._trusted is not None:
                 metrics |= {"trusted/loss": self._trusted.loss, "trusted/acc": self._trusted.acc}
-            if 0 < int(self.wrong.sum()) < self.size:
+            if self._telling:
                 suspicions, values = self.chain.suspicions(), self.chain.rows()
                 metrics |= diagnostics.told(suspicions, values, self.wrong)
         limit = WORST_NATS * math.log(self.classes)

@@ -211,8 +211,10 @@ def notes(plan: Plan) -> list[str]:
         "allocate adaptive: chains get as many trials as the sampler chooses, which is no fair "
         "comparison of methods (--allocate equal is one)"
     ]
-    left = [chain for chain, share in dealer_of(plan).shares.items() if not share]
+    dealer, trials = dealer_of(plan), plan.study["trials"]
+    left = [chain for chain, share in dealer.shares.items() if not share]
     if left:
-        trials = plan.study["trials"]
         told.append(f"trials = {trials}: too few to try {', '.join(left)} (take more trials)")
+    elif not dealer.free:
+        told.append(f"trials = {trials}: all are given, the sampler chooses none (take more)")
     return told

@@ -70,6 +70,7 @@ class Ahead:
         self._ready: Queue[Prepared | Exception] = Queue(DEPTH)
         self._thread: threading.Thread | None = None
         self._next: Prepared | None = None  # taken from the queue, not asked for yet
+        self._last: tuple[Tensor, Tensor] | None = None  # an index and its images, for a 2nd view
 
     def plan(self, parts: list[Tensor]) -> None:
         """Begin to gather these batches, in this order; what was planned before is dropped.
@@ -88,8 +89,14 @@ class Ahead:
     def take(self, index: Tensor) -> Tensor:
         """(B, C, H, W) uint8 images of the training rows `index` on the device.
 
-        The next planned batch is there already; any other rows are gathered now.
+        The next planned batch is there already, and the last one still; any other rows are gathered
+        now.
         """
+        if self._last is None or self._last[0] is not index:
+            self._last = index, self._gathered(index)
+        return self._last[1]
+
+    def _gathered(self, index: Tensor) -> Tensor:
         found = self._planned()
         if found is None or found.key != index.data_ptr():
             return self.gatherer.batch(index.cpu())

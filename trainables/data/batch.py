@@ -45,8 +45,8 @@ class Batch:
 def reduced(losses: Tensor, y: Tensor) -> Tensor:
     """The loss of a batch from weighted losses: their sum, divided by the weight in y.
 
-    Every loss owner ends with it, so that scaling y by a constant leaves any loss unchanged, and a
-    batch of no weight costs nothing.
+    Every term that knows labels ends with it, so that scaling y by a constant leaves any loss
+    unchanged, and a batch of no weight teaches no label.
 
     Args:
         losses: (..., B), each already multiplied by its example's weight.

@@ -8,8 +8,10 @@ lambda sqrt(ratio) matters: search lambda.
 Source: Hu, Li, Yu, "Simple and Effective Regularization Methods for Training on Noisy Labeled Data
 with Generalization Guarantee", ICLR 2020, arXiv 1905.11368, section 3. On a linear model with the
 squared loss the network ends at ridge regression of strength lambda^2 ratio (1 - m) where the
-optimizer has momentum m: b has none, since examples outside the batch must rest. The theory is of
-the squared loss (`fit: mse`); the report on CDR + AUX does not say which loss it used.
+optimizer has momentum m: b has none, since examples outside the batch must rest. Its steps are
+plain SGD's also beside Adam, at Adam's small learning rate: there it hardly acts unless `ratio`
+makes up for that. The theory is of the squared loss (`fit: mse`); the report on CDR + AUX does not
+say which loss it used.
 """
 
 from collections.abc import Callable
@@ -75,31 +77,30 @@ class Aux(Method):
     ratio: Positive = 1.0  # learning rate of b over the network's, which it follows
     fit: Literal["ce", "mse"] = "ce"  # ce leaves the loss to the chain
     null: ClassVar = {"lambda": 0.0}
-    redundant: ClassVar = frozenset({"sop", "sop-plus"})
+    clash: ClassVar = {"sop-plus": "its terms without weights would move b without bounds"}
+    redundant: ClassVar = frozenset({"sop"})
     follows_model: ClassVar = True
 
     def owns_loss(self) -> bool:
         return self.fit == "mse"
 
     def memory(self, size: int, classes: int) -> int:
-        return 4 * size * classes
+        return size * (4 * classes + 1)
 
     def start(self, run: Run) -> None:
         self.b = torch.zeros(run.size, run.classes, device=run.device)
-        self.fitted = torch.zeros(2, device=run.device)  # of the running epoch: hits, rows
+        self.fitted = torch.zeros(run.size, dtype=torch.bool, device=run.device)  # by f + lambda b
+        self._scale = self.lambda_  # of the running step
 
     def logits(self, logits: Tensor, batch: Batch, run: Run) -> Tensor:
         self._scale = self.lambda_ * SCHEDULES[self.schedule](run.step / run.steps)
-        shift = torch.zeros_like(logits if logits.dim() == 2 else logits[0])
+        shift = torch.zeros_like(logits)
         for part in batch.parts:
             shift += part.share * self.b[part.index]
         self._shift = torch.mul(shift, self._scale).requires_grad_()
-        corrected: Tensor = logits + self._shift
-        if run.step % run.steps_per_epoch == 0:
-            self.fitted.zero_()
-        weak = corrected.detach() if corrected.dim() == 2 else corrected.detach()[0]
-        self.fitted[0] += (weak.argmax(-1) == batch.label).sum()
-        self.fitted[1] += len(batch.label)
+        corrected = logits + self._shift
+        hits = corrected.detach().argmax(-1) == batch.label
+        self.fitted.index_copy_(0, batch.index, hits)
         return corrected
 
     def loss(self, logits: Tensor, batch: Batch, run: Run) -> Tensor:
@@ -113,14 +114,13 @@ class Aux(Method):
             self.b.index_add_(0, part.index, move, alpha=-rate)
 
     def metrics(self) -> dict[str, float]:
-        hits, rows = self.fitted.tolist()
-        return {"acc": hits / max(rows, 1)}  # of f + lambda b in training; train/acc is of f
+        return {"acc": float(self.fitted.float().mean())}  # with b; train/acc is without
 
     def suspicion(self) -> Tensor:
         return self.b.square().sum(1).sqrt()
 
     def rows(self) -> dict[str, Tensor]:
-        return {"shift": self.lambda_ * self.suspicion()}
+        return {"shift": self._scale * self.suspicion(), "fitted": self.fitted.float()}
 
     def state_dict(self) -> dict[str, Any]:
         return {"b": self.b, "fitted": self.fitted}

@@ -88,7 +88,7 @@ class Method:
     hyperparameters. It holds no data until `start`.
     """
 
-    clash: ClassVar[frozenset[str]] = frozenset()  # names it cannot run with
+    clash: ClassVar[Mapping[str, str]] = {}  # names it cannot run with, and why
     redundant: ClassVar[frozenset[str]] = frozenset()  # names that do the same work as it
     null: ClassVar[Mapping[str, Any] | None] = None  # settings that make it equal plain training
     follows_model: ClassVar[bool] = False  # a reset takes its state back with the model

@@ -3,6 +3,8 @@
 Each step ranks the weights by |gradient x weight| on the batch. The share 1 - rate that ranks
 highest is critical and takes the gradient times `scale`; the others take none and only decay.
 
+The L1 term joins the gradient, also under AdamW, whose own decay would not.
+
 Source: Xia et al., "Robust Early-Learning: Hindering the Memorization of Noisy Labels", ICLR 2021,
 and the authors' code. The paper penalises by L1 (`decay: l1`), ranks all parameters (`scope: all`)
 and has no momentum; in the code the optimizer's own L2 decays everything, only the weights of
@@ -34,9 +36,9 @@ def threshold(scores: Tensor, share: float) -> Tensor:
     """
     count = max(1, math.floor(share * len(scores) + 1e-6))  # 0.2 x 10 is 2, whatever 1 - 0.8 is
     rank = len(scores) - count  # from 0, ascending
-    if scores.device.type == "cpu":  # a tenth of the time of kthvalue
+    if scores.device.type == "cpu":  # a tenth of the time of torch's kthvalue
         return torch.tensor(np.partition(scores.numpy(), rank)[rank])
-    return scores.kthvalue(rank + 1).values
+    return scores.sort().values[rank]  # where kthvalue is slower than a sort
 
 
 @dataclass
@@ -45,7 +47,7 @@ class CDR(Method):
 
     rate: Below1 = 0.2  # share of the weights that is not critical; the authors': the noise rate
     scale: Fraction | None = None  # on critical gradients; none: 1 - rate, the authors'
-    decay: Literal["l2", "l1"] = "l2"  # l1 replaces the optimizer's decay, of the same strength
+    decay: Literal["l2", "l1"] = "l2"  # l1: a gradient term of decay's strength, in its place
     scope: Literal["weights", "all"] = "weights"  # all: biases and batch norm are ranked, too
     gradual: Unit = 0.0  # share of the training over which rate and scale come into force
     null: ClassVar = {"rate": 0.0, "scale": None}

@@ -37,8 +37,9 @@ def ordered(names: Iterable[str]) -> tuple[str, ...]:
         if names.count(name) > 1:
             raise ConfigError(f"method {name!r} stands twice in {'+'.join(names)} (once is enough)")
     for one, other in combinations(names, 2):
-        if other in METHODS[one].clash or one in METHODS[other].clash:
-            raise ConfigError(f"{one} cannot run with {other} (take one of them out)")
+        reason = METHODS[one].clash.get(other) or METHODS[other].clash.get(one)
+        if reason:
+            raise ConfigError(f"{one} cannot run with {other}: {reason} (take one of them out)")
     chain = tuple(name for name in METHODS if name in names)
     refuse_rivals({name: METHODS[name]() for name in chain})
     return chain

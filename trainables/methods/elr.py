@@ -72,15 +72,18 @@ class ELR(Method):
         self.labels = run.labels
         self.target = torch.zeros(run.size, run.classes, device=run.device)
 
+    def logits(self, logits: Tensor, batch: Batch, run: Run) -> Tensor:
+        weak = logits if logits.dim() == 2 else logits[0]
+        # the network's own, before anything follows a wrong label in its place
+        self._now = held(weak.detach())
+        return logits
+
     def loss(self, logits: Tensor, batch: Batch, run: Run) -> Tensor:
-        with torch.no_grad():
-            weak = logits if logits.dim() == 2 else logits[0]
-            self._now = held(weak)
-            # this step's prediction is in the average before it is used; step writes it down
-            before = torch.zeros_like(weak)
-            for part in batch.parts:
-                before += part.share * self.target[part.index]
-            target = self.beta * before + (1 - self.beta) * self._now
+        # this step's prediction is in the average before it is used; step writes it down
+        before = torch.zeros_like(self._now)
+        for part in batch.parts:
+            before += part.share * self.target[part.index]
+        target = self.beta * before + (1 - self.beta) * self._now
         return reduced(regularised(logits, batch.y, target, self.lambda_), batch.y)
 
     def step(self, batch: Batch, run: Run) -> None:

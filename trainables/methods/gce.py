@@ -14,7 +14,7 @@ from trainables.bounds import Fraction
 from trainables.data.batch import Batch, reduced
 from trainables.methods.base import Method, Run
 
-TINY = 1e-7  # keeps the gradient finite at p = 0
+LEAST = 1e-7  # keeps the gradient finite at p = 0
 
 
 def generalised(logits: Tensor, y: Tensor, q: float) -> Tensor:
@@ -32,7 +32,7 @@ def generalised(logits: Tensor, y: Tensor, q: float) -> Tensor:
     >>> generalised(torch.tensor([[1.0986123, 0.0]]), torch.tensor([[0.0, 1.0]]), q=0.5)
     tensor([1.0000])
     """
-    return (y * (1 - (softmax(logits, dim=-1) + TINY) ** q)).sum(-1) / q
+    return (y * (1 - (softmax(logits, dim=-1) + LEAST) ** q)).sum(-1) / q
 
 
 @dataclass

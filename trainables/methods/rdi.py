@@ -7,6 +7,7 @@ Source: Hu, Li, Yu, "Simple and Effective Regularization Methods for Training on
 with Generalization Guarantee", ICLR 2020, arXiv 1905.11368, section 3. On a linear model with the
 squared loss it is ridge regression around theta_0. Beside CDR the pull comes after the mask, on all
 parameters, as decay does in CDR's own code; `masked` lets CDR see it.
+The pull joins the gradient, also under AdamW, whose own decay would not.
 """
 
 from dataclasses import dataclass

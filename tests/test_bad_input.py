@@ -205,8 +205,9 @@ def test_two_owners_by_an_option_are_refused(pair: str, data: Dataset) -> None:
     for methods in (wrong, dict(reversed(wrong.items()))):
         with pytest.raises(ConfigError) as error:
             Config.parse({"methods": methods})
-        by = next(name for name, options in wrong.items() if options)
-        cure = f"take one of them out, or leave {by}'s options at their defaults"
+        by, key = next((name, key) for name, options in wrong.items() for key in options)
+        default = {"decay": "l2", "fit": "ce"}[key]
+        cure = f"take one of them out, or set methods.{by}.{key} = {default}"
         assert str(error.value) == f"{pair} would both set the {what} ({cure})"
     parse("+".join(right))
     sound(Loop(tiny(right), rows(data, 64)))

@@ -24,6 +24,6 @@ def unknown(what: str, name: object, known: list[str]) -> str:
     >>> unknown("method", "mrr", ["mr", "mixup"])
     "unknown method 'mrr' (did you mean mr?)"
     """
-    near = get_close_matches(str(name), known, n=1)
+    near = get_close_matches(str(name).lower(), known, n=1) or get_close_matches(str(name), known)
     hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
     return f"unknown {what} {name!r} ({hint})"

@@ -38,7 +38,7 @@ from tuning.resources import (
 from tuning.room import heaviest, refuse_rows
 from tuning.run import EndedError, Life, interruptible
 from tuning.schedulers import SCHEDULERS
-from tuning.session import cluster, quieten
+from tuning.session import NotStartedError, cluster, quieten
 from tuning.space import Plan, load
 from tuning.store import Store, storage_folder
 from tuning.study import ENDED, Lane, Study
@@ -116,7 +116,7 @@ def search(args: Namespace) -> int:
     try:
         with store.claimed():
             return live(args, console, store, plan, data, local)
-    except ConfigError:
+    except (ConfigError, NotStartedError):
         if not args.resume:
             store.discard()  # nothing has begun
         raise

@@ -31,6 +31,7 @@ QUIET = {
 }
 Node = tuple[float, float]  # CPUs and GPUs of one machine
 STORE_BYTES = 200_000_000  # nothing large travels through Ray's object store
+STARTS = 2  # tries of a local Ray, whose own processes wait for each other for 15 s only
 
 CONNECT_SECONDS = 10.0  # to the head of a running cluster
 
@@ -67,6 +68,10 @@ def token_file() -> Path:
     return path
 
 
+class NotStartedError(OSError):
+    """No local Ray came up; the message is one line."""
+
+
 @contextmanager
 def cluster(address: str | None) -> Iterator[list[Node]]:
     """A Ray to search on: a new local one, or a running one at `address`; gives its resources.
@@ -75,12 +80,33 @@ def cluster(address: str | None) -> Iterator[list[Node]]:
 
     Raises:
         ConfigError: nothing answers at the address, or not with our token.
-        OSError: no local Ray came up.
+        NotStartedError: no local Ray came up.
     """
     import ray
 
+    if address is None:
+        _start()
+    else:
+        try:
+            ray.init(address=answering(address), log_to_driver=False, logging_level="ERROR")
+        except (OSError, ValueError, RuntimeError) as error:
+            raise ConfigError(
+                f"--address {address}: no Ray that lets us in ({_reason(error)}); give host:port "
+                "of a running head, and RAY_AUTH_TOKEN_PATH of its token"
+            ) from error
     try:
-        if address is None:
+        found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        yield [(node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in found]
+    finally:
+        ray.shutdown()
+
+
+def _start() -> None:
+    """Start a local Ray; once more where one of its processes was late, as on a busy machine."""
+    import ray
+
+    for attempt in range(STARTS):
+        try:
             ray.init(
                 address="local",
                 num_cpus=cores(),
@@ -89,24 +115,18 @@ def cluster(address: str | None) -> Iterator[list[Node]]:
                 logging_level="ERROR",
                 object_store_memory=STORE_BYTES,
             )
-        else:
-            ray.init(address=answering(address), log_to_driver=False, logging_level="ERROR")
-    except Exception as error:  # as bare as Ray raises it when a process of its own is late
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        if address is None:
-            raise OSError(
-                f"Ray did not start on this machine ({reason}); try again, on a busy machine with "
-                "RAY_raylet_start_wait_time_s=200 in the environment"
-            ) from error
-        raise ConfigError(
-            f"--address {address}: no Ray that lets us in ({reason}); give host:port of a running "
-            "head, and RAY_AUTH_TOKEN_PATH of its token"
-        ) from error
-    try:
-        found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        yield [(node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in found]
-    finally:
-        ray.shutdown()
+            return
+        except Exception as error:  # as bare as Ray raises it
+            ray.shutdown()
+            if attempt == STARTS - 1:
+                raise NotStartedError(
+                    f"Ray did not start on this machine, tried {STARTS} times ({_reason(error)}); "
+                    "stop other work and try again"
+                ) from error
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def answering(address: str) -> str:

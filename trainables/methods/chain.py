@@ -1,5 +1,6 @@
 """A chain of methods, such as mr+mixup+reset: a fold over their hooks in one fixed order."""
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from itertools import combinations
 from typing import Any
@@ -57,8 +58,12 @@ def refuse_rivals(methods: Mapping[str, Method]) -> None:
             both = " and ".join(owners[:2])
             cure = "take one of them out"
             for name in owners[:2]:
-                if not getattr(METHODS[name](), owns)():
-                    cure += f", or leave {name}'s options at their defaults"
+                method: Any = methods[name]  # a dataclass, as every method
+                for field in dataclasses.fields(method):
+                    less = dataclasses.replace(method, **{field.name: field.default})
+                    if not getattr(less, owns)():
+                        key = field.name.rstrip("_")
+                        cure += f", or set methods.{name}.{key} = {field.default}"
             raise ConfigError(f"{both} would both set the {what} ({cure})")
 
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from trainables.bounds import NonNegative
+from trainables.bounds import NonNegative, Positive
 from trainables.data.batch import Batch
 from trainables.methods.base import Method, Run
 from trainables.methods.overparametrization import Overparametrization, memory
@@ -20,7 +20,7 @@ class SOP(Method):
 
     lr_u: NonNegative = 10.0  # step of u, quoted at batch 128; the authors' for CIFAR-10
     lr_v: NonNegative = 10.0  # step of v, likewise
-    init: NonNegative = 1e-8  # deviation of the first u and v; at exactly 0 they never move
+    init: Positive = 1e-8  # deviation of the first u and v; at 0 they would never move
     project: bool = True  # u and v stay in [-1, 1], as in the paper; false: as in the code
     follows_model: ClassVar = True
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax
 
-from trainables.bounds import NonNegative
+from trainables.bounds import NonNegative, Positive
 from trainables.data.batch import Batch
 from trainables.methods.base import Method, Run
 from trainables.methods.overparametrization import Overparametrization, memory
@@ -45,7 +45,7 @@ class SOPPlus(Method):
     lr_v: NonNegative = 10.0  # step of v, likewise
     consistency: NonNegative = 0.9  # weight of the views' disagreement, the authors' lambda_C
     balance: NonNegative = 0.1  # weight of the class balance, the authors' lambda_B
-    init: NonNegative = 1e-8  # deviation of the first u and v; at exactly 0 they never move
+    init: Positive = 1e-8  # deviation of the first u and v; at 0 they would never move
     project: bool = True  # u and v stay in [-1, 1], as in the paper; false: as in the code
     follows_model: ClassVar = True
 

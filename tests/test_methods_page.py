@@ -15,7 +15,7 @@ from trainables.errors import ConfigError
 from trainables.loop import Loop
 from trainables.methods import METHODS
 from trainables.methods.chain import PLAIN, name_of, ordered, redundant
-from tuning.inputs import SHIPPED
+from tuning.inputs import shipped_space
 from tuning.yamls import parse
 
 PAGE = (ROOT / "docs/methods.md").read_text(encoding="utf-8")
@@ -166,9 +166,7 @@ def test_each_preset_is_of_a_shipped_space() -> None:
         for name in METHODS
         if any(
             "methods" in point
-            for point in yaml.safe_load((SHIPPED / f"{name}.yaml").read_text(encoding="utf-8"))[
-                "start"
-            ]
+            for point in yaml.safe_load(shipped_space(name).read_text(encoding="utf-8"))["start"]
         )
     ]
     assert set(with_points) - set(names) == {"aux", "rdi"}  # ours

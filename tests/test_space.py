@@ -14,7 +14,7 @@ from trainables.errors import ConfigError
 from trainables.methods import METHODS
 from trainables.methods.chain import ordered
 from tuning.holes import Choice, Hole, Int, Log, Option, Uniform, contains
-from tuning.inputs import SHIPPED, read_space
+from tuning.inputs import SHIPPED, read_space, shipped_space
 from tuning.leaves import leaves_of, nested
 from tuning.space import Plan, load, probes
 from tuning.yamls import parse, read
@@ -71,10 +71,11 @@ def allowed(*names: str) -> bool:
 
 @pytest.mark.parametrize("name", ["ce", *METHODS])
 def test_every_method_has_a_space_that_loads(name: str) -> None:
-    space = read_space(SHIPPED / f"{name}.yaml")
+    file = shipped_space(name)
+    space = read_space(file)
     assert space.methods == (() if name == "ce" else (name,))
-    command = f"# python -m tuning.search --method {name} --space search_spaces/{name}.yaml\n"
-    assert (SHIPPED / f"{name}.yaml").read_text(encoding="utf-8").startswith(command)
+    command = f"# python -m tuning.search --method {name} --space search_spaces/{file.name}\n"
+    assert file.read_text(encoding="utf-8").startswith(command)
     chain = plan(name).chains[0]
     assert chain.starts
     for start in chain.starts:
@@ -83,7 +84,7 @@ def test_every_method_has_a_space_that_loads(name: str) -> None:
 
 
 def test_only_methods_and_tasks_are_shipped() -> None:
-    assert {path.stem for path in SHIPPED.glob("*.yaml")} == {"ce", *METHODS}
+    assert set(SHIPPED.glob("*.yaml")) == {shipped_space(name) for name in ("ce", *METHODS)}
 
 
 @pytest.mark.parametrize(

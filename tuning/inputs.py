@@ -74,6 +74,16 @@ def read_space(path: Path) -> SpaceFile:
     return SpaceFile(source, names, leaves_of(plain, source), points)
 
 
+def shipped_space(name: str) -> Path:
+    """Where the space of a method lies, or would lie: it is named like the method's module.
+
+    >>> shipped_space("sop-plus").name, shipped_space("aux").name, shipped_space("ce").name
+    ('sop-plus.yaml', 'auxiliary.yaml', 'ce.yaml')
+    """
+    module = METHODS[name].__module__ if name in METHODS else name  # Windows has no aux.yaml
+    return SHIPPED / f"{module.rpartition('.')[2].replace('_', '-')}.yaml"
+
+
 def read_task(text: str) -> tuple[str, str, Leaves, Plain]:
     """Find and read a task.
 

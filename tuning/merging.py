@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from trainables.errors import ConfigError
 from trainables.methods.chain import name_of
-from tuning.inputs import SHIPPED, SpaceFile, read_space
+from tuning.inputs import SpaceFile, read_space, shipped_space
 from tuning.leaves import Leaf, Leaves, Open, Place, dotted, overlap, put
 
 
@@ -15,7 +15,7 @@ def files_of(chain: tuple[str, ...], files: Sequence[SpaceFile]) -> list[SpaceFi
     missing = [name for name in chain if name not in covered]
     if not chain and not mine:
         missing = [name_of(chain)]
-    paths = [SHIPPED / f"{name}.yaml" for name in missing]
+    paths = [shipped_space(name) for name in missing]
     return mine + [read_space(path) for path in paths if path.is_file()]
 
 

@@ -168,7 +168,7 @@ def test_a_disk_that_fails_ends_the_journal_without_a_gap(
         with journal:
             journal.append(ENTRIES[0], flush=True)
             with monkeypatch.context() as broken:
-                broken.setattr("tuning.journal.os.fsync", full)
+                broken.setattr("tuning.segments.os.fsync", full)
                 with pytest.raises(OSError, match="No space"):
                     journal.append(ENTRIES[1], flush=True)
             with pytest.raises(OSError, match="No space"):

@@ -11,8 +11,8 @@ from trainables.data.sources import roots
 from trainables.errors import ConfigError
 from tuning.flags import use_data_root
 from tuning.inputs import read_task
+from tuning.places import place_of
 from tuning.search import main
-from tuning.store import storage_folder
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +66,7 @@ def test_a_home_folder_of_nobody_is_told(tmp_path: Path, monkeypatch: pytest.Mon
     assert str(error.value) == f"NOISETUNE_DATA = {text}: {cure}"
     calls: dict[str, Callable[[], object]] = {
         f"--data-root {text}": lambda: use_data_root(text),
-        f"--storage {text}": lambda: storage_folder(text),
+        f"--storage {text}": lambda: place_of(text, "--storage"),
         f"--task {text}": lambda: read_task(text),
         f"noise.path = {text}": lambda: find(text),
     }

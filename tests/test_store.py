@@ -13,7 +13,7 @@ import yaml
 
 from trainables.errors import ConfigError
 from tuning.holes import Choice, Hole, Int, Log, Option, Uniform
-from tuning.store import Store, column_type, column_types, next_life, storage_folder
+from tuning.store import Store, column_type, column_types, next_life
 from tuning.study import Record
 
 
@@ -62,27 +62,6 @@ def options(*values: Any) -> Choice:
 )
 def test_column_types(domain: Any, expected: pa.DataType) -> None:
     assert column_type(Hole("mr/x", domain)) == expected
-
-
-@pytest.mark.parametrize(
-    "text", ["s3://bucket/x", "gs://b", "hdfs://n/x", "memory://x", "File2://x"]
-)
-def test_object_stores_are_refused_in_one_line(text: str) -> None:
-    with pytest.raises(ConfigError, match="--storage") as refused:
-        storage_folder(text)
-    assert text in str(refused.value)
-    assert "planned" in str(refused.value)
-    assert "\n" not in str(refused.value)
-
-
-def test_storage_is_an_absolute_local_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
-    assert storage_folder("~/studies") == tmp_path / "studies"
-    assert storage_folder("results") == tmp_path / "results"
-    assert storage_folder((tmp_path / "a b").as_uri()) == tmp_path / "a b"
-    with pytest.raises(ConfigError, match="name a folder"):
-        storage_folder(" ")
 
 
 def test_a_folder_is_created_once(store: Store) -> None:

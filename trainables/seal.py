@@ -8,8 +8,16 @@ import json
 import os
 from hashlib import sha256
 from pathlib import Path
+from typing import Protocol
 
 SEAL = "seal.json"
+
+
+class Folder(Protocol):
+    """A folder, wherever it lies, and whatever lies in it."""
+
+    def __truediv__(self, name: str, /) -> "Folder": ...
+    def read_bytes(self) -> bytes: ...
 
 
 def seal(folder: Path, files: dict[str, bytes]) -> None:
@@ -22,12 +30,14 @@ def seal(folder: Path, files: dict[str, bytes]) -> None:
             os.fsync(file.fileno())
 
 
-def sealed(folder: Path) -> dict[str, bytes] | None:
+def sealed(folder: Folder) -> dict[str, bytes] | None:
     """The files that the seal names, checked; None unless all of them are there and whole."""
     try:
-        facts = json.loads((folder / SEAL).read_text())
+        facts = json.loads((folder / SEAL).read_bytes())
+        if not isinstance(facts, dict):
+            return None
         files = {name: (folder / name).read_bytes() for name in facts if Path(name).name == name}
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
     whole = len(files) == len(facts) and all(
         facts[name] == [len(data), sha256(data).hexdigest()] for name, data in files.items()

@@ -7,11 +7,16 @@ metrics of a row are the run's newest scalars, so they are there before the tria
 
 What the noise did to the labels is a picture in a run of its own, `<folder>/labels`. It holds no
 hyperparameter and no scalar, so it is no row in HPARAMS.
+
+An object store cannot append: there the files are written on this machine and copied as wholes,
+those that grew since the last time.
 """
 
 import logging
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +35,7 @@ from torch.utils.tensorboard import FileWriter
 
 from tuning.holes import Value
 from tuning.picture import png, transition_picture
+from tuning.places import Place, Remote, write
 from tuning.study import Record
 
 log = logging.getLogger(__name__)
@@ -52,8 +58,14 @@ class Board:
         task: the name of the task, shown beside the chain, so that studies can be told apart.
     """
 
-    def __init__(self, folder: Path, columns: Iterable[str], task: str) -> None:
+    def __init__(self, folder: Place, columns: Iterable[str], task: str) -> None:
+        self.target = folder
+        self.scratch: tempfile.TemporaryDirectory[str] | None = None
+        if isinstance(folder, Remote):
+            self.scratch = tempfile.TemporaryDirectory(prefix="noisetune-board-")
+            folder = Path(self.scratch.name)
         self.folder = folder
+        self.grown: set[Path] = set()  # folders with something to copy
         self.columns = tuple(columns)
         self.task = task
         self.writers: dict[str, FileWriter] = {}
@@ -66,8 +78,8 @@ class Board:
             counts: (K, K), row = clean class, column = given class.
             classes: K names.
         """
-        folder = self.folder / "labels"
-        if not folder.exists():
+        if not (self.target / "labels").exists():
+            folder = self.folder / "labels"
             self._guarded(lambda: self._show(folder, counts, classes))
 
     def report(self, record: Record, report: Mapping[str, Any]) -> None:
@@ -84,12 +96,31 @@ class Board:
         for name in list(self.writers):
             self._guarded(self.writers.pop(name).close)
 
+    def copy(self) -> None:
+        """Copy what has grown into the object store, if that is where the study lies."""
+        if self.scratch is None:
+            return
+        for folder in list(self.grown):
+            self._guarded(partial(self._copy, folder))
+            if folder.name not in self.writers:
+                self.grown.discard(folder)
+
+    def _copy(self, folder: Path) -> None:
+        if folder.name in self.writers:
+            self.writers[folder.name].flush()
+        for file in folder.iterdir():
+            to = self.target
+            for name in file.relative_to(self.folder).parts:
+                to = to / name
+            write(to, file.read_bytes())
+
     def _show(self, folder: Path, counts: npt.NDArray[np.int64], classes: Sequence[str]) -> None:
         image = transition_picture(counts, classes, self.task)
         shown = Summary.Image(
             height=image.height, width=image.width, colorspace=3, encoded_image_string=png(image)
         )
         writer = FileWriter(str(folder))
+        self.grown.add(folder)
         try:
             writer.add_summary(Summary(value=[Summary.Value(tag="clean to given", image=shown)]), 0)
         finally:
@@ -121,8 +152,9 @@ class Board:
         """
         if record.name not in self.writers:
             # With a thread and a long queue, a slow disk does not hold up the driver.
-            folder = str(self.folder / record.chain / record.name)
-            writer = FileWriter(folder, max_queue=1000, flush_secs=2)
+            folder = self.folder / record.chain / record.name
+            self.grown.add(folder)
+            writer = FileWriter(str(folder), max_queue=1000, flush_secs=2)
             if step is not None:
                 writer.add_event(Event(session_log=SessionLog(status=SessionLog.START)), step)
             hparams = {name: record.params.get(name) for name in self.columns}
@@ -135,7 +167,7 @@ class Board:
             write()
         except Exception as error:  # the writer's thread hands on whatever its file system raised
             if not self.warned:
-                log.warning("%s: TensorBoard files are incomplete (%s)", self.folder, error)
+                log.warning("%s: TensorBoard files are incomplete (%s)", self.target, error)
             self.warned = True
 
 

@@ -1,23 +1,24 @@
 """What a study keeps of its trials' checkpoints, and which of them a new life goes on from."""
 
 import json
-import shutil
-from pathlib import Path
+from pathlib import PurePosixPath
 
+from trainables.errors import ConfigError
 from trainables.seal import sealed
+from tuning.places import Place, children, move, remove
 
 
-def newest(study: Path, trial: str) -> Path | None:
+def newest(study: Place, trial: str) -> Place | None:
     """The checkpoint a trial goes on from: of the latest life, the last one that is whole."""
     for folder in _checkpoints(study, trial):
         files = sealed(folder)
-        foreign = any(folder.glob("*.pkl"))  # Tune would unpickle it; we never write one
+        foreign = bool(children(folder, "*.pkl"))  # Tune would unpickle it; we never write one
         if files is not None and "state.pt" in files and not foreign:
             return folder
     return None
 
 
-def final(study: Path, trial: str, last: int) -> Path | None:
+def final(study: Place, trial: str, last: int) -> Place | None:
     """The checkpoint with a trial's weights after its last report, number `last`."""
     for folder in _checkpoints(study, trial):
         files = sealed(folder)
@@ -26,7 +27,7 @@ def final(study: Path, trial: str, last: int) -> Path | None:
     return None
 
 
-def strip(study: Path, trial: str, keep: bool, last: int) -> None:
+def strip(study: Place, trial: str, keep: bool, last: int) -> None:
     """Leave of an ended trial its selected weights, or nothing.
 
     Args:
@@ -34,38 +35,47 @@ def strip(study: Path, trial: str, keep: bool, last: int) -> None:
     """
     target = weights(study, trial)
     if keep and not target.exists() and (folder := final(study, trial, last)):
-        (folder / "weights.pt").replace(target)
+        move(folder / "weights.pt", target)
     if not keep:
-        target.unlink(missing_ok=True)
+        remove(target)
     for folder in _checkpoints(study, trial):
-        shutil.rmtree(folder, ignore_errors=True)
+        remove(folder)
 
 
-def weights(study: Path, trial: str) -> Path:
+def weights(study: Place, trial: str) -> Place:
     """Where the selected weights of an ended trial lie, if they are kept."""
     return _lives(study, trial)[0] / "weights.pt"
 
 
 def _report(files: dict[str, bytes]) -> int | None:
-    """The report a checkpoint was taken after; None when nothing was left to train."""
+    """The report a checkpoint was taken after; None when nothing was left to train.
+
+    A seal vouches for whole files, not for who wrote them: what is no clock of ours is after no
+    report.
+    """
     if "progress.json" not in files:
         return None
-    number: int = json.loads(files["progress.json"])["clock"]["_iteration"]
+    try:
+        number: int = json.loads(files["progress.json"])["clock"]["_iteration"]
+    except (ValueError, TypeError, LookupError, RecursionError):
+        return 0
     return number
 
 
-def _lives(study: Path, trial: str) -> list[Path]:
+def _lives(study: Place, trial: str) -> list[Place]:
     """The trial's folder in each life, the latest first."""
-    numbers = (life.name.removeprefix("life-") for life in study.glob("tune/life-*"))
+    if trial != PurePosixPath(trial).name or trial == "..":  # a journal may be a stranger's
+        raise ConfigError(f"{study}: {trial!a}: is no trial's name (restore the journal)")
+    numbers = (life.name.removeprefix("life-") for life in children(study / "tune", "life-*"))
     lives = sorted((int(number) for number in numbers if number.isdecimal()), reverse=True)
     folders = [study / "tune" / f"life-{life}" / trial for life in lives]
     return [folder for folder in folders if folder.is_dir()] or [study / "tune" / trial]
 
 
-def _checkpoints(study: Path, trial: str) -> list[Path]:
+def _checkpoints(study: Place, trial: str) -> list[Place]:
     """The trial's checkpoint folders, the newest first."""
     return [
         folder
         for life in _lives(study, trial)
-        for folder in sorted(life.glob("checkpoint_*"), reverse=True)
+        for folder in reversed(children(life, "checkpoint_*"))
     ]

@@ -6,10 +6,13 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from trainables.errors import ConfigError
 from trainables.paths import expanded
+
+if TYPE_CHECKING:  # the doctor reads this file where pyarrow is broken
+    from tuning.places import Place
 
 DATA_ROOT = "where original files of data sets lie, in place of $NOISETUNE_DATA"
 
@@ -40,8 +43,10 @@ def program(name: str) -> str:
     return name if shutil.which(name) == str(mine) or not mine.exists() else shown_path(mine)
 
 
-def shown_path(path: Path) -> str:
-    """A path as a person would type it from here."""
+def shown_path(path: "Place") -> str:
+    """A path as a person would type it from here; a URI as it is."""
+    if not isinstance(path, Path):
+        return shlex.quote(str(path))
     try:
         return shlex.quote(str(path.relative_to(Path.cwd())))
     except ValueError:

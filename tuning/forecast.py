@@ -16,8 +16,10 @@ from trainables.cost import Cost, measure
 from trainables.data.dataset import Dataset
 from trainables.data.sources.roots import home
 from trainables.errors import ConfigError
-from tuning.allocate import Dealer, Equal, dealer_of, notes
+from tuning.allocate import Dealer, Equal, dealer_of
 from tuning.holes import Choice, Hole
+from tuning.notes import notes
+from tuning.places import Place
 from tuning.resources import (
     PrivatePeak,
     Resources,
@@ -38,7 +40,7 @@ WIDTH, INDENT = 80, " " * 9  # columns
 
 
 def forecast(
-    plan: Plan, data: Dataset, resources: Resources, folder: Path, gpu: int | None
+    plan: Plan, data: Dataset, resources: Resources, folder: Place, gpu: int | None
 ) -> RenderableType:
     """The plan as a table, with about what time, disk and memory it takes.
 
@@ -78,7 +80,7 @@ def forecast(
         f"time     about {times(plan, dealer, costs, resources.lanes)}, "
         "were no trial stopped early",
         f"disk     about {megabytes(disk)}, of which {megabytes(running)} checkpoints of "
-        f"running trials; {megabytes(space)} free",
+        f"running trials; {'in an object store' if space is None else megabytes(space) + ' free'}",
         f"cache    {megabytes(cache_bytes(data))} of {plan.example.task.data}, written already, "
         f"in {home()}",
         f"memory   about {megabytes(memory)}: {resources.concurrency} x {megabytes(private)}, "
@@ -103,7 +105,7 @@ def forecast(
         f"measured {told(costs)} of each chain with its first settings, after a first one, alone "
         f"on this machine's {'GPU' if gpu else 'CPU'}; {measured:.1f} s in all"
     )
-    if disk > space:
+    if space is not None and disk > space:
         lines.append("warning  the disk is too small for that: choose another --storage")
     if free is not None and memory > free:
         lines.append("warning  memory is too small for that: choose a lower --concurrency")
@@ -195,8 +197,10 @@ def chains(plan: Plan, costs: list[Cost], dealer: Dealer) -> Table:
     return table
 
 
-def free_disk(folder: Path) -> int:
-    """Bytes that can be written where a folder is, or will be."""
+def free_disk(folder: Place) -> int | None:
+    """Bytes that can be written where a folder is, or will be; None for an object store."""
+    if not isinstance(folder, Path):
+        return None
     return shutil.disk_usage(next(p for p in (folder, *folder.parents) if p.exists())).free
 
 

@@ -1,11 +1,10 @@
 """The journal: every decision and report of a study, one JSON object a line, in order.
 
-Each life of a study appends to a segment of its own. What must survive a kill is flushed to disk
-before the caller goes on; the rest follows within a second.
+Each life of a study writes a segment of its own (`tuning.segments`). What must survive a kill is
+flushed before the caller goes on; the rest follows within a second.
 """
 
 import json
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,7 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from trainables.errors import ConfigError
+from tuning.places import Place, reason
+from tuning.segments import Appended, Numbered, Segment, lives, segments
 
+Entry = dict[str, Any]
 VERSION = 1
 FLUSH_SECONDS = 1.0
 
@@ -23,9 +25,9 @@ class BrokenError(Exception):
 
 
 class Journal:
-    """Writes one life's segment; its file appears with the first entry.
+    """Writes one life's segment.
 
-    As a context it is closed at the end, and a disk that failed it is told as `BrokenError`,
+    As a context it is closed at the end, and a store that failed it is told as `BrokenError`,
     whatever error that became on its way.
 
     Args:
@@ -37,20 +39,25 @@ class Journal:
 
     broken: OSError | None = None
 
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        numbers = [int(path.stem) for path in _segments(folder)]
-        self.path = folder / f"{max(numbers, default=0) + 1:06d}.jsonl"
-        self._file = self.path.open("x", encoding="utf-8")
-        self.append({"version": VERSION}, flush=True)
+    def __init__(self, folder: Place) -> None:
+        self.study = folder.parent
+        self._closed = False
+        head, life = _line({"version": VERSION}), lives(folder) + 1
+        if isinstance(folder, Path):
+            self._segment: Segment = Appended(folder, life)
+            self._write(head, flush=True)
+        else:
+            self._segment = Numbered(folder, life, head)
 
     def append(self, entry: dict[str, Any], *, flush: bool = False) -> None:
         """Write an entry; with `flush`, it is on disk when this returns."""
         if self.broken:
             raise self.broken
-        line = json.dumps(entry, allow_nan=False, separators=(",", ":")) + "\n"
+        self._write(_line(entry), flush)
+
+    def _write(self, line: str, flush: bool) -> None:
         with self._noting():
-            self._file.write(line)
+            self._segment.write(line)
         self._waiting = True
         if flush:
             self.flush()
@@ -65,15 +72,15 @@ class Journal:
     def flush(self) -> None:
         """Put everything written so far on disk."""
         with self._noting():
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            self._segment.flush()
         self._flushed, self._waiting = time.monotonic(), False
 
     def close(self) -> None:
         """Flush and end the segment; a second call does nothing."""
-        if not self._file.closed:
+        if not self._closed:
             self.flush()
-            self._file.close()
+            self._segment.close()
+            self._closed = True
 
     def __enter__(self) -> "Journal":
         return self
@@ -83,9 +90,9 @@ class Journal:
             if self.broken is None:
                 self.close()
         if self.broken is not None:
-            reason = self.broken.strerror or self.broken
-            told = f"{self.path}: cannot be written ({reason}); put that right, then go on with"
-            raise BrokenError(f"{told} --resume {self.path.parents[1]}")
+            where, why = self._segment.place, reason(self.broken)
+            told = f"{where}: cannot be written ({why}); put that right, then go on with"
+            raise BrokenError(f"{told} --resume {self.study}")
 
     @contextmanager
     def _noting(self) -> Iterator[None]:
@@ -98,17 +105,24 @@ class Journal:
     _flushed, _waiting = float("-inf"), False
 
 
-def read(folder: Path) -> Iterator[dict[str, Any]]:
+def read(folder: Place) -> Iterator[Entry]:
     """All entries of all segments, in order; a last line that a kill cut short is left out.
+
+    What they hold is not looked at; `tuning.entries.read` does.
 
     Raises:
         ConfigError: a damaged line or an unknown version, by file and line.
     """
-    for path in _segments(folder):
+    return (entry for _, entry in located(folder))
+
+
+def located(folder: Place) -> Iterator[tuple[str, Entry]]:
+    """The entries that `read` gives, each with the file and line where it stands."""
+    for path in segments(folder):
         try:
             lines = path.read_bytes().split(b"\n")
         except OSError as error:
-            raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+            raise ConfigError(f"{path}: cannot be read ({reason(error)})") from error
         whole = lines[:-1]  # what follows the last newline was cut short
         for number, line in enumerate(whole, start=1):
             entry = _entry(line)
@@ -121,7 +135,11 @@ def read(folder: Path) -> Iterator[dict[str, Any]]:
                     told = f"version {entry.get('version')}, this program reads {VERSION}"
                     raise ConfigError(f"{path}:1: {told} (use the noisetune that wrote it)")
                 continue
-            yield entry
+            yield f"{path}:{number}", entry
+
+
+def _line(entry: dict[str, Any]) -> str:
+    return json.dumps(entry, allow_nan=False, separators=(",", ":")) + "\n"
 
 
 def _entry(line: bytes) -> dict[str, Any] | None:
@@ -135,7 +153,3 @@ def _entry(line: bytes) -> dict[str, Any] | None:
 
 def _refuse(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
-
-
-def _segments(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("*.jsonl") if path.stem.isdecimal())

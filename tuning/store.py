@@ -1,30 +1,27 @@
 """The study folder: manifest, labels, tables and the best weights, each written whole.
 
-A file is written under a hidden name beside its place, flushed to the disk and renamed, so that a
-reader at any moment finds the old one or the new one. The journal (`tuning.journal`) is the truth;
-everything here except the manifest and the labels can be written again from it.
+A reader at any moment finds the old file or the new one (`tuning.places`). The journal
+(`tuning.journal`) is the truth; everything here except the manifest and the labels can be written
+again from it.
 """
 
+import io
 import json
-import os
-import re
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from trainables.errors import ConfigError
-from trainables.paths import expanded
+from tuning import claims
 from tuning.holes import Choice, Hole, Int
+from tuning.places import Place, children, make, reach, reason, remove, sync, write
+from tuning.population import rows as stages
 from tuning.study import Record
 
 Array = Sequence[Any] | NDArray[Any]
@@ -33,35 +30,22 @@ TRIAL = {"trial": pa.string(), "chain": pa.string(), "status": pa.string()}
 TRIAL |= dict.fromkeys(("score", "last", "epoch"), pa.float64()) | {"epochs": pa.int64()}
 TRIAL |= {"diverged": pa.bool_(), "resets": pa.int64()}
 TRIAL |= {"seconds": pa.float64(), "error": pa.string()}
+STAGE = {"trial": pa.string(), "generation": pa.int64(), "epoch": pa.float64()}
+STAGE |= {"donor": pa.string()}
 REPORT = {"trial": pa.string(), "chain": pa.string(), "report": pa.int64(), "epoch": pa.float64()}
 REPORT |= {"step": pa.int64(), "scored": pa.bool_(), "score": pa.float64()}
 
 
-def storage_folder(text: str) -> Path:
-    """The absolute folder that a `--storage` value names: a path, with ~, or a file:// URI.
-
-    >>> storage_folder("file:///mnt/my%20studies").as_posix()
-    '/mnt/my studies'
-    """
-    if not text.strip():
-        raise ConfigError(f"--storage {text!r}: name a folder, for example results")
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text):
-        uri = urlsplit(text)
-        if uri.scheme != "file" or uri.netloc not in ("", "localhost"):
-            raise ConfigError(
-                f"--storage {text}: local and shared (mounted) folders work today, object stores "
-                "are planned; give a path or file:///path"
-            )
-        text = url2pathname(uri.path)
-    return expanded(text, f"--storage {text}").absolute()
-
-
-def next_life(folder: Path) -> int:
+def next_life(folder: Place) -> int:
     """Claim tune/life-k for Tune, and return k; ConfigError where another driver claims it now."""
-    lives = [path.name.removeprefix("life-") for path in folder.glob("tune/life-*")]
+    lives = [place.name.removeprefix("life-") for place in children(folder / "tune", "life-*")]
     life = max((int(life) for life in lives if life.isdecimal()), default=0) + 1
+    claimed = folder / "tune" / f"life-{life}"
+    if not isinstance(claimed, Path):
+        write(claimed / ".claimed", b"")  # a prefix without objects would not be there
+        return life
     try:
-        (folder / "tune" / f"life-{life}").mkdir(parents=True)
+        claimed.mkdir(parents=True)
     except FileExistsError as error:
         raise ConfigError(f"{folder}: another process is resuming it; wait or end it") from error
     return life
@@ -94,40 +78,43 @@ def column_types(holes: Sequence[Hole]) -> dict[str, pa.DataType]:
 class Store:
     """One study's folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Place) -> None:
         self.folder = folder
 
     def create(self) -> None:
         """Make the folder and try to write into it; ConfigError where it exists or cannot be."""
         with _told(self.folder):
+            if isinstance(self.folder, Path):
+                _made(self.folder)
+            else:
+                reach(self.folder)
+                if children(self.folder):
+                    told = f"{self.folder}: {_THERE} {self.folder}"
+                    raise ConfigError(f"{told}, or choose another name")
             try:
-                self.folder.mkdir(parents=True)
-            except (FileExistsError, NotADirectoryError) as error:
-                there = next(p for p in (self.folder, *self.folder.parents) if p.exists())
-                told = "is a file where a folder must go; move it"
-                if there == self.folder and there.is_dir():
-                    told = f"exists already; continue it with --resume {there}"
-                raise ConfigError(f"{there}: {told}, or choose another folder") from error
-            try:
-                with _replacing(self.folder / "probe") as temp:
-                    temp.write_bytes(b"0" * 4096)
-                (self.folder / "probe").unlink()
+                write(self.folder / "probe", b"0" * 4096)
+                remove(self.folder / "probe")
             except OSError:
-                self.folder.rmdir()  # nothing stands in the way of a second try
+                if isinstance(self.folder, Path):
+                    self.folder.rmdir()  # nothing stands in the way of a second try
                 raise
 
     def discard(self) -> None:
         """Remove the folder of a study that could not begin; one that began stays."""
-        journal = self.folder.glob("journal/*.jsonl")
+        journal = children(self.folder / "journal", "*.jsonl")
         if not any(b'"suggest"' in segment.read_bytes() for segment in journal):
-            shutil.rmtree(self.folder, ignore_errors=True)
+            remove(self.folder)
 
     @classmethod
-    def open(cls, folder: Path) -> "Store":
+    def open(cls, folder: Place) -> "Store":
         """The store of a study begun earlier; ConfigError where there is none."""
-        for path in (folder, folder / "manifest.json", folder / "journal"):
-            if not path.exists():
-                raise ConfigError(f"{folder} is no study: {path} is not there; give another")
+        with _told(folder, "read"):
+            reach(folder)
+        for place in (folder, folder / "manifest.json", folder / "journal"):
+            with _told(folder, "read"):
+                there = place.exists()
+            if not there:
+                raise ConfigError(f"{folder} is no study: {place} is not there; give another")
         return cls(folder)
 
     @contextmanager
@@ -137,29 +124,25 @@ class Store:
         Raises:
             ConfigError: another driver is at it.
         """
-        try:
-            with FileLock(self.folder / ".lock", timeout=0):
+        with claims.claimed(self.folder):
+            if isinstance(self.folder, Path):
                 best, old = self.folder / "best", self.folder / ".best.old"
                 if old.exists() and not best.exists():
                     old.rename(best)  # a driver died between two renames
-                yield
-        except Timeout:
-            raise ConfigError(
-                f"{self.folder}: another process is running this study; wait for it, or end it"
-            ) from None
+            yield
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
         """Write a JSON file such as the manifest; NaN and infinity are refused."""
         text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        with _told(self.folder), _replacing(self.folder / name) as temp:
-            temp.write_text(text, encoding="utf-8")
+        with _told(self.folder):
+            write(self.folder / name, text.encode())
 
     def read_json(self, name: str) -> dict[str, Any]:
         """Read what `write_json` wrote; ConfigError where it is missing or damaged."""
         path = self.folder / name
         try:
             return dict(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             raise ConfigError(f"{path}: cannot be read ({error}); restore it") from error
 
     def write_labels(self, index: Array, clean: Array | None, given: Array, split: Array) -> None:
@@ -179,16 +162,20 @@ class Store:
         rows = [_trial_row(record) for record in records]
         self._write_table("trials.parquet", _table(rows, {**TRIAL, **columns}))
 
+    def write_schedule(self, records: Iterable[Record], columns: Mapping[str, pa.DataType]) -> None:
+        """Write schedule.parquet: the values of each member of a population, from which epoch."""
+        self._write_table("schedule.parquet", _table([*stages(records)], {**STAGE, **columns}))
+
     def add_history(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Add reports, each with its `trial` and `chain`, as the next part under history/."""
         folder = self.folder / "history"
-        folder.mkdir(exist_ok=True)
-        part = max((int(path.stem) for path in folder.glob("[0-9]*.parquet")), default=0) + 1
+        make(folder)
+        part = max((int(p.stem) for p in children(folder, "[0-9]*.parquet")), default=0) + 1
         self._write_table(f"history/{part:06d}.parquet", _history(list(rows)))
 
     def drop_history(self) -> None:
         """Forget all parts of the history, which the journal can give again."""
-        shutil.rmtree(self.folder / "history", ignore_errors=True)
+        remove(self.folder / "history")
 
     def finish_history(self, records: Iterable[Record]) -> None:
         """Write history.parquet, one row per (trial, report) in order; the parts then go."""
@@ -201,29 +188,37 @@ class Store:
         self.drop_history()
 
     def write_best(
-        self, config: Mapping[str, Any], metrics: Mapping[str, Any], weights: Path | None
+        self, config: Mapping[str, Any], metrics: Mapping[str, Any], weights: Place | None
     ) -> None:
-        """Replace best/ as a whole: config.yaml, metrics.json and, if there are any, model.pt."""
+        """Replace best/ as a whole: config.yaml, metrics.json and, if there are any, model.pt.
+
+        An object store replaces single objects only: there metrics.json, which names the trial, is
+        written last.
+        """
+        files = {} if weights is None else {"model.pt": weights.read_bytes()}
+        files["config.yaml"] = yaml.safe_dump(dict(config), sort_keys=False).encode()
+        files["metrics.json"] = (json.dumps(metrics, indent=2) + "\n").encode()
+        if not isinstance(self.folder, Path):
+            for name, data in files.items():
+                write(self.folder / "best" / name, data)
+            return
         best, new, old = (self.folder / name for name in ("best", ".best.new", ".best.old"))
-        shutil.rmtree(new, ignore_errors=True)
+        remove(new)
         new.mkdir()
-        text = yaml.safe_dump(dict(config), sort_keys=False)
-        (new / "config.yaml").write_text(text, encoding="utf-8")
-        (new / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-        if weights is not None:
-            shutil.copyfile(weights, new / "model.pt")
-        for path in new.iterdir():
-            _sync(path)
+        for name, data in files.items():
+            (new / name).write_bytes(data)
+            sync(new / name)
         # No rename replaces a folder that holds files: for a moment there is none, never a mix.
-        shutil.rmtree(old, ignore_errors=True)
+        remove(old)
         if best.exists():
             best.rename(old)
         new.rename(best)
-        shutil.rmtree(old, ignore_errors=True)
+        remove(old)
 
     def _write_table(self, name: str, table: pa.Table) -> None:
-        with _replacing(self.folder / name) as temp:
-            pq.write_table(table, temp)
+        buffer = io.BytesIO()
+        pq.write_table(table, buffer)
+        write(self.folder / name, buffer.getvalue())
 
 
 def _trial_row(record: Record) -> dict[str, Any]:
@@ -260,28 +255,26 @@ def _cell(value: Any, kind: pa.DataType) -> Any:
     return float(value) if pa.types.is_floating(kind) else int(value)
 
 
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A hidden name beside `path`, which becomes `path` when the block ends without an error."""
-    temp = path.with_name(f".{path.name}.{os.getpid()}")
+_THERE = "exists already; continue it with --resume"
+
+
+def _made(folder: Path) -> None:
+    """Make a folder that is not there."""
     try:
-        yield temp
-        _sync(temp)
-        temp.replace(path)
-    finally:
-        temp.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
+        folder.mkdir(parents=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        there = next(p for p in (folder, *folder.parents) if p.exists())
+        told = "is a file where a folder must go; move it"
+        if there == folder and there.is_dir():
+            told = f"{_THERE} {there}"
+        raise ConfigError(f"{there}: {told}, or choose another folder") from error
 
 
 @contextmanager
-def _told(folder: Path) -> Iterator[None]:
+def _told(folder: Place, done: str = "written") -> Iterator[None]:
     """Turn what the file system refuses into one line with the folder and the cure."""
     try:
         yield
     except OSError as error:
-        told = f"{folder}: cannot be written ({error.strerror or error})"
+        told = f"{folder}: cannot be {done} ({reason(error)})"
         raise ConfigError(f"{told}; mend that, or choose another folder with --storage") from error

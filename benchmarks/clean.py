@@ -27,7 +27,7 @@ from trainables.config import Config
 from trainables.select import RULES
 from tuning.schedulers import ASHA
 from tuning.sealed import open_labels
-from tuning.searchers import Random
+from tuning.searchers import Problem, Random
 from tuning.space import ChainSpace, Plan, load
 
 NOISES = ("symmetric", "pairflip")
@@ -135,7 +135,7 @@ def select(args: Namespace) -> None:
     configs = []
     for noise, chain, seed in studies:
         space = space_of(args, chain, noise, seed).chains[0]
-        random = Random(space.holes, chain=chain, seed=seed, mode="max", starts=space.starts)
+        random = Random(Problem(space.holes, chain, space.starts, seed=seed))
         configs += [space.config(random.suggest(n, [])) for n in range(args.trials)]
     runs = iter(train_all(args.out, configs, args.workers))
     grouped = [[next(runs) for _ in range(args.trials)] for _ in studies]

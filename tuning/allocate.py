@@ -6,17 +6,22 @@ stay one per chain under both, since rungs that chains share would stop those th
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import zip_longest
 from typing import Protocol
 
 from trainables.select import MODES
 from tuning.conditional import joined, over, parted
 from tuning.holes import Hole, Value
-from tuning.searchers import SEARCHERS, TPE, Known, Random
+from tuning.priors import Prior
+from tuning.searchers import SEARCHERS, Known, Problem, Searcher
+from tuning.settings import Settings
 from tuning.space import Plan
 from tuning.starts import Point
+
+Make = Callable[[tuple[Hole, ...], str, Sequence[Point]], Searcher]
 
 
 class Chain(Protocol):
@@ -78,9 +83,8 @@ class Equal:
     Args:
         chains: of the study.
         trials: in all, rounded up to whole rounds.
-        searcher: makes the sampler of each chain.
-        seed: of the search.
-        mode: `max` or `min`, of the score.
+        make: makes a sampler, of holes, a chain's name and start points.
+        priors: trials of earlier studies, which a chain's sampler knows from the beginning.
     """
 
     def __init__(
@@ -88,18 +92,20 @@ class Equal:
         chains: Sequence[Chain],
         *,
         trials: int,
-        searcher: type[Random] | type[TPE],
-        seed: int,
-        mode: str,
+        make: Make,
+        priors: Mapping[str, Sequence[Known]] | None = None,
     ) -> None:
         each = -(-trials // len(chains))
-        self.shares = {c.chain: each if c.most is None else min(each, c.most) for c in chains}
-        self.free = 0
-        self.starts = {c.chain: len(c.starts) for c in chains}
-        self.searchers = {
-            c.chain: searcher(c.holes, chain=c.chain, seed=seed, mode=mode, starts=c.starts)
-            for c in chains
+        self.priors = {c.chain: (priors or {}).get(c.chain, ()) for c in chains}
+        starts = {c.chain: untried(c.starts, self.priors[c.chain]) for c in chains}
+        self.starts = {chain: len(points) for chain, points in starts.items()}
+        self.searchers = {c.chain: make(c.holes, c.chain, starts[c.chain]) for c in chains}
+        ends = {c.chain: (c.most, self.searchers[c.chain].most) for c in chains}
+        self.shares = {
+            chain: min([each, *(most for most in some if most is not None)])
+            for chain, some in ends.items()
         }
+        self.free = 0
 
     def next(self, records: Sequence[Dealt]) -> Turn | None:
         mine: dict[str, list[Dealt]] = {chain: [] for chain in self.shares}
@@ -110,8 +116,15 @@ class Equal:
             return None
         chain = min(waiting, key=lambda chain: len(mine[chain]))
         n = len(mine[chain])
-        params = self.searchers[chain].suggest(n, mine[chain])
-        return Turn(chain, params, n < self.starts[chain], mine[chain])
+        start, priors = n < self.starts[chain], self.priors[chain]
+        number = n if start else n + len(priors)
+        params = self.searchers[chain].suggest(number, [*priors, *mine[chain]])
+        return Turn(chain, params, start, mine[chain])
+
+
+def untried(starts: Sequence[Point], priors: Sequence[Known]) -> list[Point]:
+    """The start points that no earlier trial had."""
+    return [p for p in starts if not any(p.items() <= prior.params.items() for prior in priors)]
 
 
 @dataclass(frozen=True)
@@ -137,6 +150,9 @@ class Seen:
     def curve(self) -> list[tuple[float, float]]:
         return self.trial.curve
 
+    def cost(self, second: str) -> float | None:
+        return self.trial.cost(second)
+
 
 class Adaptive:
     """Deals each chain's start points in turn, then what one sampler over all chains chooses.
@@ -146,26 +162,16 @@ class Adaptive:
     Arguments as for `Equal`, but trials are not rounded up.
     """
 
-    def __init__(
-        self,
-        chains: Sequence[Chain],
-        *,
-        trials: int,
-        searcher: type[Random] | type[TPE],
-        seed: int,
-        mode: str,
-    ) -> None:
+    def __init__(self, chains: Sequence[Chain], *, trials: int, make: Make) -> None:
         self.given = opening(chains)[:trials]
         dealt = Counter(chain for chain, _ in self.given)
         self.shares = {c.chain: dealt[c.chain] for c in chains}
         self.options = {c.chain: c.holes for c in chains if c.most is None}
         self.free = trials - len(self.given) if self.options else 0
-        self.searcher = searcher(
+        self.searcher = make(
             over(self.options),
-            chain=",".join(self.options),
-            seed=seed,
-            mode=mode,
-            starts=[joined(chain, point) for chain, point in self.given if chain in self.options],
+            ",".join(self.options),
+            [joined(chain, point) for chain, point in self.given if chain in self.options],
         )
 
     def next(self, records: Sequence[Dealt]) -> Turn | None:
@@ -190,31 +196,28 @@ DEALERS: dict[str, type[Equal] | type[Adaptive]] = {"equal": Equal, "adaptive": 
 
 
 def dealer_of(plan: Plan) -> Dealer:
-    """Who deals the trials of a plan; a lone chain gets all of them under every dealer."""
-    settings = plan.study
-    return DEALERS[settings["allocate"] if len(plan.chains) > 1 else "equal"](
-        plan.chains,
-        trials=settings["trials"],
-        searcher=SEARCHERS[settings["searcher"]],
+    """Who deals the trials of a plan; a lone chain gets all of them under every dealer.
+
+    Raises:
+        ConfigError: the searcher cannot search a chain of the plan.
+    """
+    settings = Settings(**plan.study)
+    make = partial(_searcher, plan)
+    if settings.allocate == "adaptive" and len(plan.chains) > 1:
+        return Adaptive(plan.chains, trials=settings.trials, make=make)
+    priors = {chain: [*map(Prior.from_plain, known)] for chain, known in plan.priors.items()}
+    return Equal(plan.chains, trials=settings.trials, make=make, priors=priors)
+
+
+def _searcher(plan: Plan, holes: tuple[Hole, ...], chain: str, starts: Sequence[Point]) -> Searcher:
+    settings = Settings(**plan.study)  # one that an older version left gets the defaults
+    problem = Problem(
+        holes,
+        chain,
+        starts,
         seed=plan.seed,
-        mode=MODES[settings["metric"]],
+        mode=MODES[settings.metric],
+        second=settings.second,
+        points=settings.grid_points,
     )
-
-
-def notes(plan: Plan) -> list[str]:
-    """What a user should read before trials are dealt."""
-    if plan.study["allocate"] != "adaptive":
-        return []
-    if len(plan.chains) == 1:
-        return ["allocate adaptive: there is one chain, which gets every trial, as with equal"]
-    told = [
-        "allocate adaptive: chains get as many trials as the sampler chooses, which is no fair "
-        "comparison of methods (--allocate equal is one)"
-    ]
-    dealer, trials = dealer_of(plan), plan.study["trials"]
-    left = [chain for chain, share in dealer.shares.items() if not share]
-    if left:
-        told.append(f"trials = {trials}: too few to try {', '.join(left)} (take more trials)")
-    elif not dealer.free:
-        told.append(f"trials = {trials}: all are given, the sampler chooses none (take more)")
-    return told
+    return SEARCHERS[settings.searcher](problem)

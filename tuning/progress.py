@@ -11,6 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from tuning.front import front
 from tuning.shown import cut, duration, score_of, table_of, value_of
 from tuning.study import ENDED, Record
 
@@ -29,6 +30,7 @@ class Promise:
     time_limit: float | None = None  # seconds
     free: int = 0  # more trials, which go to the chains that the sampler chooses
     equal: bool = True  # whether chains were promised the same number of trials
+    second: str = "none"  # what counts besides the score
 
     @property
     def total(self) -> int:
@@ -60,6 +62,7 @@ class View:
     planned: int  # epochs, if no trial were stopped
     seconds: float  # since this life's first report
     left: float | None  # seconds, estimated from the rate; None before there is one
+    front: Sequence[Record] = ()  # where there are two metrics, what no other trial beats in both
 
 
 def view(
@@ -94,7 +97,10 @@ def view(
     running = sorted((r for r in known if r.status == "running"), key=lambda r: -r.epoch)
     failure = next((r for r in reversed(known) if r.status == "failed"), None)
     planned = plan.epochs * total
-    return View(counts, rows, best, total, running, failure, epochs, planned, seconds, left)
+    best_of_both = front(able, plan.second)
+    return View(
+        counts, rows, best, total, running, failure, epochs, planned, seconds, left, best_of_both
+    )
 
 
 def _epochs_left(known: Sequence[Record], total: int, epochs: int) -> float:
@@ -181,7 +187,7 @@ def summary(view: View, plan: Promise) -> RenderableType:
     if len(view.rows) > 1 and view.best is not None:
         parts.append(Text(_best_chain(view, plan), style="bold"))
     table = _chains(view, plan, len(view.rows), fold=True)
-    return Group(*parts, *table, *_best(view, plan), "")
+    return Group(*parts, *table, *_front(view, plan), *_best(view, plan), "")
 
 
 def _best_chain(view: View, plan: Promise) -> str:
@@ -204,6 +210,16 @@ def _chains(view: View, plan: Promise, rows: int, *, fold: bool) -> list[Rendera
     if len(view.rows) > rows:
         parts.append(Text(f"and {len(view.rows) - rows} more chains", style="dim"))
     return parts
+
+
+def _front(view: View, plan: Promise) -> list[RenderableType]:
+    """The trials that no other beats in both metrics."""
+    if not view.front:
+        return []
+    heads = (plan.metric, f"{plan.second} to it", "best trial")
+    costs = [(r, r.cost(plan.second) or 0.0) for r in view.front]
+    cells = [(score_of(r.score), f"{cost:.4g}", r.name) for r, cost in costs]
+    return ["", Text("beaten by no trial in both"), table_of(heads, cells)]
 
 
 def _best(view: View, plan: Promise) -> list[RenderableType]:

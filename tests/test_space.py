@@ -110,10 +110,13 @@ def test_study_of_digits() -> None:
         "scheduler": "asha",
         "grace": 0.2,
         "factor": 3,
+        "interval": 0.1,
         "select": "best",
         "metric": "val/acc",
         "allocate": "equal",
         "keep": 5,
+        "grid_points": 5,
+        "second": "none",
     }
 
 
@@ -452,7 +455,7 @@ def test_every_end_is_checked() -> None:
         ("trials", 0, "study.trials = 0: must be at least 1"),
         ("trials", 2.5, "study.trials = 2.5: must be a whole number"),
         ("searcher", "tpee", "study.searcher = tpee: unknown name 'tpee' (did you mean tpe?)"),
-        ("scheduler", "median", "study.scheduler = median: unknown name 'median'"),
+        ("scheduler", "halving", "study.scheduler = halving: unknown name 'halving'"),
         ("grace", 0, "study.grace = 0: must be above 0"),
         ("grace", 1.5, "study.grace = 1.5: must be at most 1"),
         ("factor", 1, "study.factor = 1: must be at least 2"),

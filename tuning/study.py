@@ -5,88 +5,17 @@ it happens and when it is read back after a crash. So a resumed study knows what
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 from tuning.allocate import Dealer
-from tuning.holes import Value
-from tuning.schedulers import Decision, Rule
+from tuning.generations import Generations
+from tuning.record import ENDED, Lane, Record
+from tuning.schedulers import Decision
 
-ENDED = ("done", "stopped", "failed")
+__all__ = ["ENDED", "Entry", "Lane", "Record", "Study"]
+
 Entry = dict[str, Any]
-
-
-@dataclass
-class Record:
-    """One trial, as the journal tells it.
-
-    Attributes:
-        name: chain and number, such as `mr-0007`.
-        n: number within its chain, from 0.
-        params: open hyperparameters by column.
-        config: the nested trial config.
-        status: pending | running | done | stopped | failed.
-        reports: by number, from 1; a redone report replaces the first.
-        decisions: on each report; made again after a crash, it gets the same one.
-        error: what ended a failed trial, one line.
-    """
-
-    name: str
-    chain: str
-    n: int
-    params: dict[str, Value]
-    config: dict[str, Any]
-    status: str = "pending"
-    reports: dict[int, dict[str, Any]] = field(default_factory=dict)
-    decisions: dict[int, Decision] = field(default_factory=dict)
-    error: str | None = None
-
-    @property
-    def newest(self) -> dict[str, Any]:
-        """The last report; empty before the first."""
-        return self.reports[max(self.reports)] if self.reports else {}
-
-    @property
-    def score(self) -> float | None:
-        """The selected epoch's value; None before an epoch has ended."""
-        scored = self._scored()
-        return scored[-1]["score"] if scored else None
-
-    @property
-    def last(self) -> float | None:
-        """The metric at the last epoch that ended."""
-        scored = self._scored()
-        return scored[-1]["last"] if scored else None
-
-    @property
-    def epoch(self) -> float:
-        """Epochs trained so far."""
-        return float(self.newest.get("epoch", 0.0))
-
-    @property
-    def diverged(self) -> bool:
-        """Whether its loss became infinite."""
-        return bool(self.newest.get("diverged", 0))
-
-    @property
-    def curve(self) -> list[tuple[float, float]]:
-        """(epoch, score) of each ended epoch."""
-        return [(report["epoch"], report["score"]) for report in self._scored()]
-
-    def _scored(self) -> list[dict[str, Any]]:
-        return [self.reports[number] for number in sorted(self.reports) if self._is_score(number)]
-
-    def _is_score(self, number: int) -> bool:
-        return bool(self.reports[number]["scored"])
-
-
-@dataclass(frozen=True)
-class Lane:
-    """One chain's trials: what stops them, and how a suggestion becomes a config."""
-
-    chain: str
-    rule: Rule
-    config: Callable[[dict[str, Value]], dict[str, Any]]
 
 
 class Study:
@@ -99,6 +28,10 @@ class Study:
         mode: `max` or `min`, of the score.
         select: the selection rule; under all but `best` only trials that ran all epochs can win.
         write: takes each new entry and whether it must be on disk before this returns.
+
+    Attributes:
+        again: to be issued before anything new: what an earlier life left unfinished, and the
+            members of a population whose generation has turned.
     """
 
     def __init__(
@@ -118,7 +51,9 @@ class Study:
         self.write = write
         self.records: dict[str, Record] = {}
         self.chains: dict[str, list[Record]] = {lane.chain: [] for lane in lanes}
-        self.again: list[Record] = []  # unfinished ones of an earlier life, to be issued first
+        self.again: list[Record] = []
+        self.places = count()  # of what is issued
+        self.generations = Generations(lanes, self.chains, dealer.shares, mode)
 
     def replay(
         self, entries: Iterable[Entry], saved: Callable[[Record], bool] = lambda record: True
@@ -133,14 +68,22 @@ class Study:
             self._apply(entry)
         for record in self.records.values():
             status = _ended(record)
-            if record.status not in ENDED and status and saved(record):
+            if record.status in ENDED or not (status or record.paused) or not saved(record):
+                continue
+            if status:
                 self.end(record.name, status)
-        self.again = [record for record in self.records.values() if record.status not in ENDED]
+            else:
+                self.generations.stand(record)
+        standing = self.generations.standing
+        left = [record for record in self.records.values() if record.status not in ENDED]
+        self.again = [record for record in left if record.name not in standing]
+        self.again.sort(key=lambda record: record.place)  # those that were running come first
         for record in self.again:
             record.status = "pending"
 
     def next(self) -> Record | None:
-        """The next trial to run; None when all are given out."""
+        """The next trial to run; None when all are given out, or wait for those that run."""
+        self.turn()
         if self.again:
             return self.again.pop(0)
         turn = self.dealer.next([*self.records.values()])
@@ -166,12 +109,14 @@ class Study:
     def report(self, name: str, report: Mapping[str, Any]) -> Decision:
         """Take in a report; decide whether its trial goes on."""
         record = self.records[name]
-        decision: Decision = record.decisions.get(report["report"], "CONTINUE")
-        if _judged(report) and report["report"] not in record.decisions:
+        again = record.since < report["report"] and report["report"] in record.decisions
+        decision: Decision = record.decisions[report["report"]] if again else "CONTINUE"
+        if _judged(report) and not again:
             rule = self.lanes[record.chain].rule
             decision = rule.decide(name, report["epoch"], report["score"])
         entry = {"kind": "report", "trial": name, **report, "decision": decision}
-        self.write(entry, bool(report["kept"] or report.get("checkpoint")))
+        saves = report["kept"] or report.get("checkpoint") or decision == "PAUSE"
+        self.write(entry, bool(saves))
         self._take(entry)
         return decision
 
@@ -179,6 +124,34 @@ class Study:
         """A trial is over."""
         entry = {"kind": "end", "trial": name, "status": status, "error": error}
         self._note(entry, flush=True)
+
+    def retry(self) -> list[Record]:
+        """Try failed trials again, from their beginning; gives them.
+
+        A member of a population is not: its generation went on without it.
+        """
+        failed = [r for r in self.records.values() if r.status == "failed" and not r.generation]
+        for record in failed:
+            self._note({"kind": "retry", "trial": record.name}, flush=True)
+            self.again.append(record)
+        return failed
+
+    def stands(self, name: str) -> bool:
+        """Whether a trial that Tune calls complete only waits for its generation to turn."""
+        record = self.records[name]
+        if record.paused:
+            self.generations.stand(record)
+        return record.paused
+
+    @property
+    def waiting(self) -> bool:
+        """Whether more may come when `next` gives nothing."""
+        return self.generations.waiting
+
+    def turn(self) -> None:
+        """Turn the generation of each population whose members all stand at its end."""
+        for entry in self.generations.due():
+            self._note(entry, flush=True)
 
     def ended_as(self, name: str) -> str:
         """How a trial that Tune calls complete ended: done or stopped."""
@@ -224,6 +197,7 @@ class Study:
             )
             self.records[record.name] = record
             self.chains[record.chain].append(record)
+            record.place = next(self.places)
         elif kind == "report":
             if _judged(entry):
                 rule = self.lanes[self.records[entry["trial"]].chain].rule
@@ -232,6 +206,14 @@ class Study:
         elif kind == "end":
             record = self.records[entry["trial"]]
             record.status, record.error = entry["status"], entry["error"]
+            self.generations.end(record)
+        elif kind == "retry":
+            record = self.records[entry["trial"]]
+            record.status, record.error = "pending", None
+        elif kind == "turn":
+            for record in self.generations.turn(entry):
+                record.place = next(self.places)
+                self.again.append(record)
 
     def _take(self, entry: Entry) -> None:
         record = self.records[entry["trial"]]

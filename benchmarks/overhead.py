@@ -32,6 +32,17 @@ from benchmarks.machine import machine, spread
 EPOCHS, CONCURRENCY, BLOCK = 3, 2, 100
 
 
+def said(count: int, config: dict[str, Any]) -> dict[str, Any]:
+    """Report number `count` of a trial, with all that a real one holds."""
+    lr = config["optim"]["lr"] if "optim" in config else config["lr"]
+    score = 1 / (1 + abs(math.log10(lr) + 1.5)) - 0.1 / count
+    report = {"report": count, "epoch": float(count), "step": count}
+    report |= {"scored": 1, "score": score, "last": score, "kept": 0, "diverged": 0, "lr": lr}
+    report |= {"val/acc": score, "val/loss": 1.0, "train/acc": 0.5, "train/loss": 1.0}
+    report |= {"seconds": 0.0, "seconds/epoch": 0.0}
+    return {**report, "done": count == EPOCHS}
+
+
 class Nothing(tune.Trainable):  # type: ignore[misc]  # Ray's bases carry no types
     """Reports a score made of its learning rate, at once."""
 
@@ -44,13 +55,7 @@ class Nothing(tune.Trainable):  # type: ignore[misc]  # Ray's bases carry no typ
 
     def step(self) -> dict[str, Any]:
         self.count += 1
-        lr = self.config["optim"]["lr"] if "optim" in self.config else self.config["lr"]
-        score = 1 / (1 + abs(math.log10(lr) + 1.5)) - 0.1 / self.count
-        report = {"report": self.count, "epoch": float(self.count), "step": self.count}
-        report |= {"scored": 1, "score": score, "last": score, "kept": 0, "diverged": 0, "lr": lr}
-        report |= {"val/acc": score, "val/loss": 1.0, "train/acc": 0.5, "train/loss": 1.0}
-        report |= {"seconds": 0.0, "seconds/epoch": 0.0}
-        return {**report, "done": self.count == EPOCHS}
+        return said(self.count, self.config)
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         pass
@@ -66,7 +71,7 @@ class Clock:
         self.times: list[float] = []
         self.reports = 0
 
-    def report(self) -> None:
+    def report(self, report: dict[str, Any]) -> None:
         self.reports += 1
         if not self.times:
             self.times.append(time.perf_counter())
@@ -75,22 +80,37 @@ class Clock:
         self.times.append(time.perf_counter())
 
 
-def ours(trials: int, folder: Path, clock: Clock) -> None:
-    """One life of a study of ours."""
+def ours(trials: int, folder: Path, clock: Clock, searcher: str = "tpe") -> None:
+    """One life of a study of ours, on a Ray of its own."""
+    from tuning.session import cluster
+
+    with cluster(None):
+        search(trials, folder, clock, searcher, Nothing, CONCURRENCY)
+
+
+def search(
+    trials: int,
+    folder: Path,
+    clock: Clock,
+    searcher: str,
+    trainable: type[Any],
+    concurrency: int,
+    scheduler: str = "asha",
+) -> None:
+    """One life of a study of ours, on the Ray that runs."""
     from rich.console import Console
 
     from tuning import journal
     from tuning.holes import walk
+    from tuning.making import make_study
     from tuning.progress import Promise as Promise
     from tuning.resources import Resources
     from tuning.run import Life, interruptible
-    from tuning.search import make_study
-    from tuning.session import cluster
     from tuning.space import load
     from tuning.store import Store
 
     settings = [f"epochs={EPOCHS}"]
-    flags = {"trials": trials, "searcher": "tpe", "scheduler": "asha"}
+    flags = {"trials": trials, "searcher": searcher, "scheduler": scheduler}
     plan = load("mr", task="digits", spaces=[], settings=settings, seed=0, study_flags=flags)
     store = Store(folder)
     store.create()
@@ -99,7 +119,7 @@ def ours(trials: int, folder: Path, clock: Clock) -> None:
     def write(entry: dict[str, Any], flush: bool) -> None:
         book.append(entry, flush=flush)
         if entry["kind"] == "report":
-            clock.report()
+            clock.report(entry)
         elif entry["kind"] == "end":
             clock.end()
 
@@ -116,15 +136,14 @@ def ours(trials: int, folder: Path, clock: Clock) -> None:
             promise=promise,
             console=Console(file=StringIO()),
             interrupt=interrupt,
-            trainable=Nothing,
+            trainable=trainable,
         )
-        with cluster(None):
-            life.run(Resources(1.0, 0.0, CONCURRENCY))
+        life.run(Resources(1.0, 0.0, concurrency))
     book.close()
     assert study.count("done", "stopped") == trials
 
 
-def stock(trials: int, folder: Path, clock: Clock) -> None:
+def stock(trials: int, folder: Path, clock: Clock, searcher: str = "tpe") -> None:
     """The same search by Tune's own parts."""
     from ray.tune.schedulers import ASHAScheduler
     from ray.tune.search.optuna import OptunaSearch
@@ -133,7 +152,7 @@ def stock(trials: int, folder: Path, clock: Clock) -> None:
 
     class Ends(tune.Callback):  # type: ignore[misc]
         def on_trial_result(self, *args: Any, **info: Any) -> None:
-            clock.report()
+            clock.report(info["result"])
 
         def on_trial_complete(self, *args: Any, **info: Any) -> None:
             clock.end()
@@ -150,7 +169,7 @@ def stock(trials: int, folder: Path, clock: Clock) -> None:
             tune_config=tune.TuneConfig(
                 metric="score",
                 mode="max",
-                search_alg=OptunaSearch(seed=0),
+                search_alg=OptunaSearch(seed=0) if searcher == "tpe" else None,
                 scheduler=ASHAScheduler("epoch", max_t=EPOCHS, grace_period=1, reduction_factor=3),
                 num_samples=trials,
                 max_concurrent_trials=CONCURRENCY,
@@ -183,8 +202,13 @@ def one(side: str, trials: int, folder: Path) -> dict[str, Any]:
     }
 
 
-def apart(side: str, trials: int) -> dict[str, Any]:
-    """Run one side in a process of its own, with its own Ray, token and folders."""
+def apart(module: str, *given: str, quiet: bool) -> dict[str, Any]:
+    """Run a benchmark's part in a process of its own, with its own Ray, token and folders.
+
+    Args:
+        module: is run with `given` and a `--folder`; its last line is JSON.
+        quiet: whether Ray's environment is the one that `quieten` sets.
+    """
     with tempfile.TemporaryDirectory(prefix="nt") as name:
         folder = Path(name)
         token = folder / "token"
@@ -199,15 +223,14 @@ def apart(side: str, trials: int) -> dict[str, Any]:
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_AIR_NEW_OUTPUT": "0",
         }
-        if side == "ours":
+        if quiet:
             from tuning.session import QUIET
 
             environment |= QUIET  # what `quieten` sets; this script has imported Ray before
-        command = [sys.executable, "-m", "benchmarks.overhead", "--trials", str(trials)]
-        command += ["--side", side, "--folder", str(folder / "study")]
+        command = [sys.executable, "-m", module, *given, "--folder", str(folder / "study")]
         ran = subprocess.run(command, env=environment, capture_output=True, text=True)
         if ran.returncode:
-            raise RuntimeError(f"{side} failed:\n{ran.stderr[-3000:]}")
+            raise RuntimeError(f"{' '.join(command)} failed:\n{ran.stderr[-3000:]}")
         found: dict[str, Any] = json.loads(ran.stdout.strip().splitlines()[-1])
         return found
 
@@ -228,7 +251,8 @@ def main() -> None:
     found: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
     for _ in range(args.turns):
         for side in SIDES:
-            found[side].append(apart(side, args.trials))
+            given = ["--trials", str(args.trials), "--side", side]
+            found[side].append(apart("benchmarks.overhead", *given, quiet=side == "ours"))
     blocks = range(len(found["ours"][0]["blocks"]))
     print(
         "|",

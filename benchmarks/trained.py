@@ -25,7 +25,7 @@ from trainables.data.dataset import probe_images
 from trainables.loop import Loop
 from trainables.select import Selection
 from tuning import journal
-from tuning.search import make_study
+from tuning.making import make_study
 from tuning.space import Plan
 from tuning.study import ENDED, Record, Study
 

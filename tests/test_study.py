@@ -1,7 +1,8 @@
 """The study as a fold over its journal: a cut anywhere changes no later decision.
 
-A simulator stands for Tune. What it does next depends on the study's state alone, unlike the order
-in which a cluster reports, so a study that was cut can be compared to one left alone.
+A simulated clock stands for Tune (`tuning.simulator`). What comes next then depends on the journal
+alone, unlike the order in which a cluster reports, so a study that was cut can be compared to one
+left alone.
 """
 
 import math
@@ -11,11 +12,14 @@ from typing import Any
 
 import pytest
 
+from benchmarks.kills import suggestions, told
 from tuning.allocate import DEALERS
+from tuning.curves import Step
 from tuning.holes import Choice, Hole, Int, Log, Option, Value
+from tuning.making import make_study
 from tuning.schedulers import ASHA, SCHEDULERS
-from tuning.search import make_study
-from tuning.searchers import RANDOM_FIRST, SEARCHERS
+from tuning.searchers import RANDOM_FIRST, SEARCHERS, Problem
+from tuning.simulator import Simulator
 from tuning.space import load
 from tuning.study import ENDED, Entry, Lane, Record, Study
 
@@ -42,52 +46,17 @@ NOTHING = Space("ce", (), (), 1)  # open in this chain
 TRIALS = RANDOM_FIRST + 4  # TPE models the last ones
 
 
-class World:
-    """A study and what runs in it: `width` trials at a time, the one with the fewest reports next.
+class Toy:
+    """What the trials of these tests report, one a second.
 
-    Each trial keeps its state in the middle of its second epoch, and goes on from there after a
-    crash. Trial 3 of a chain fails, trial 5 diverges.
+    Each keeps its state in the middle of its second epoch, and goes on from there after a crash.
+    Trial 3 of a chain fails, trial 5 diverges.
     """
 
-    def __init__(self, study: Study, written: list[Entry], width: int) -> None:
-        self.study, self.written, self.width = study, written, width
-        self.running: dict[str, int] = {}  # reports that each trial has made in this life
-        self.redone = 0
-
-    def live(self) -> None:
-        """Run until nothing is left to do."""
-        while self.fill():
-            self.move(min(self.running, key=lambda name: (self.known(name), name)))
-
-    def fill(self) -> bool:
-        while len(self.running) < self.width:
-            record = self.study.next()
-            if record is None:
-                break
-            saved = [n for n, report in record.reports.items() if report["kept"]]
-            self.running[record.name] = max(saved, default=0)
-        return bool(self.running)
-
-    def move(self, name: str) -> None:
-        """Make a trial's next new report; before it, those again that a crash has undone."""
-        record, known = self.study.records[name], self.known(name)
-        if record.n == 3 and known:
-            self.over(name, "failed", "OSError: disk")
-            return
-        decision = "CONTINUE"
-        for number in range(self.running[name] + 1, known + 2):
-            self.redone += number <= known
-            decision = self.study.report(name, report_of(record, number))
-        self.running[name] = known + 1
-        if decision == "STOP" or record.newest["done"]:
-            self.over(name, self.study.ended_as(name))
-
-    def over(self, name: str, status: str, error: str | None = None) -> None:
-        self.study.end(name, status, error)
-        del self.running[name]
-
-    def known(self, name: str) -> int:
-        return len(self.study.records[name].reports)
+    def step(self, record: Record, number: int) -> Step:
+        if record.n == 3 and number == 2:
+            return Step(1.0, None, "OSError: disk")
+        return Step(1.0, report_of(record, number))
 
 
 def report_of(record: Record, number: int) -> dict[str, Any]:
@@ -122,7 +91,7 @@ def make(
     """A study that appends what it writes to `entries`."""
     spaces = [Space(chain) if isinstance(chain, str) else chain for chain in chains]
     dealer = DEALERS[allocate](
-        spaces, trials=trials, searcher=SEARCHERS[searcher], seed=1, mode="max"
+        spaces, trials=trials, make=lambda *of: SEARCHERS[searcher](Problem(*of, seed=1))
     )
     lanes = [
         Lane(
@@ -138,28 +107,13 @@ def make(
     )
 
 
-def told(study: Study) -> dict[str, Any]:
-    """All that must not depend on how many lives a study had."""
-    rules = [lane.rule for lane in study.lanes.values()]
-    return {
-        "records": [vars(record) | {"score": record.score} for record in study.records.values()],
-        "rungs": [rule.rungs() for rule in rules if isinstance(rule, ASHA)],
-        "ranking": [record.name for record in study.ranking()],
-    }
-
-
-def suggestions(entries: Sequence[Entry]) -> list[Entry]:
-    return [entry for entry in entries if entry["kind"] == "suggest"]
-
-
 def played(entries: Sequence[Entry], width: int, **settings: Any) -> tuple[Study, list[Entry], int]:
     """Take up a study that left `entries`; the study, its whole journal, how much was redone."""
     journal = list(entries)
     study = make(journal, **settings)
-    study.replay(entries)
-    world = World(study, journal, width)
-    world.live()
-    return study, journal, world.redone
+    simulator = Simulator(study, Toy(), width)
+    simulator.live(entries)
+    return study, journal, simulator.redone
 
 
 @pytest.mark.parametrize("scheduler", ["asha", "fifo"])
@@ -199,7 +153,7 @@ def test_a_study_of_several_chains_survives_several_crashes() -> None:
 def test_chains_get_trials_in_turn_and_their_own_starts_first() -> None:
     entries: list[Entry] = []
     study = make(entries, ("ce", "mr", "mr+mixup"), trials=9)
-    World(study, entries, 2).live()
+    Simulator(study, Toy(), 2).live()
     assert [entry["trial"] for entry in suggestions(entries)] == [
         f"{chain}-{n:04d}" for n in range(3) for chain in ("ce", "mr", "mr+mixup")
     ]

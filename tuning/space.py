@@ -5,7 +5,7 @@ of it is checked here, before anything starts.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from trainables.config import Config
 from trainables.errors import ConfigError
 from trainables.methods.chain import name_of, parse, redundant
+from tuning import pbt
 from tuning import settings as study_settings
 from tuning.holes import Choice, Hole, Value, fill
 from tuning.inputs import SpaceFile, read_setting, read_space, read_task
@@ -86,6 +87,7 @@ class Plan:
         task: every field of the task, holes as written.
         study: the fields of `tuning.settings.Settings`.
         chains: in the order of the command.
+        priors: trials of earlier studies by chain, as `tuning.priors.Prior` holds them.
     """
 
     name: str
@@ -93,6 +95,7 @@ class Plan:
     task: Plain
     study: dict[str, Any]
     chains: tuple[ChainSpace, ...]
+    priors: dict[str, list[Plain]] = field(default_factory=dict)
 
     @property
     def example(self) -> Config:
@@ -117,7 +120,9 @@ class Plan:
             ChainSpace(c["chain"], c["written"], tuple(c["starts"]), tuple(c["notes"]))
             for c in plain["chains"]
         )
-        return cls(plain["name"], plain["seed"], plain["task"], plain["study"], chains)
+        study = asdict(study_settings.Settings()) | plain["study"]  # fields newer than the study
+        priors = plain.get("priors", {})
+        return cls(plain["name"], plain["seed"], plain["task"], study, chains, priors)
 
 
 def load(
@@ -142,7 +147,7 @@ def load(
     Raises:
         ConfigError: one line with the file or flag, the field, the value and the cure.
     """
-    chains = _chains(methods)
+    chains = chains_of(methods)
     files = [read_space(path) for path in spaces]
     for file in files:
         if not any(set(file.methods) <= set(chain) for chain in chains):
@@ -169,16 +174,21 @@ def load(
     resolved = dict(base)
     for found in sets:
         put(resolved, {place: leaf for place, leaf in found.items() if place[0] != "methods"})
-    return Plan(
+    plan = Plan(
         name=name,
         seed=seed,
         task=nested(resolved),
         study=asdict(chosen),
-        chains=tuple(_chain_space(chain, source, base, files, [*sets, last]) for chain in chains),
+        chains=tuple(chain_space(chain, source, base, files, [*sets, last]) for chain in chains),
     )
+    if chosen.scheduler == "pbt":
+        holes = {chain.chain: chain.holes for chain in plan.chains}
+        pbt.refuse(holes, chosen, plan.example.task.epochs, sources)
+    return plan
 
 
-def _chains(text: str) -> list[tuple[str, ...]]:
+def chains_of(text: str) -> list[tuple[str, ...]]:
+    """The chains of a `--method`; ConfigError where one is none, or stands twice."""
     chains: list[tuple[str, ...]] = []
     for one in text.split(","):
         try:
@@ -191,7 +201,7 @@ def _chains(text: str) -> list[tuple[str, ...]]:
     return chains
 
 
-def _chain_space(
+def chain_space(
     chain: tuple[str, ...],
     task: str,
     base: Leaves,
@@ -209,11 +219,7 @@ def _chain_space(
     for layer in later:
         put(leaves, layer)
     space = ChainSpace(name_of(chain), nested(leaves))
-    for params in probes(space.holes):
-        try:
-            Config.parse(space.config(params))
-        except ConfigError as error:
-            raise blamed(error, leaves) from None
+    checked(space, leaves)
     starter = Starter(leaves, space.sample, chain, task)
     starts = starter.merged([file.start for file in mine])
     notes = starter.notes
@@ -222,6 +228,15 @@ def _chain_space(
     if not space.holes:
         notes.append(f"{space.chain}: nothing is open, so it has one trial")
     return replace(space, starts=starts, notes=tuple(notes))
+
+
+def checked(space: ChainSpace, leaves: Leaves) -> None:
+    """Try every hole of a chain at each of its ends; ConfigError where a trial refuses one."""
+    for params in probes(space.holes):
+        try:
+            Config.parse(space.config(params))
+        except ConfigError as error:
+            raise blamed(error, leaves) from None
 
 
 def _ends(hole: Hole) -> list[Value]:

@@ -1,147 +1,70 @@
-"""cluster.yaml as Ray's launcher reads it, and searches on a Ray that somebody else started."""
+"""Searches on a Ray that somebody else started, of several nodes."""
 
-import copy
 import json
-import re
+import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jsonschema
+import pyarrow.parquet as pq
 import pytest
-import yaml
-from ray.autoscaler._private.util import prepare_config, validate_config
 
-ROOT = Path(__file__).parents[1]
-STARTS = ("head_start_ray_commands", "worker_start_ray_commands")
-AUTH = "RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$HOME/.cache/noisetune/ray_token;"
+from trainables.errors import ConfigError
+from tuning import session
 
-# two nodes of one core in a process of their own; at each line it is sent, it tells on how many
-# nodes actors have run, after making sure that both nodes live
+# three nodes of one core in a process of their own; it is told to lose or add one, or nothing, and
+# answers on how many nodes actors have run, after making sure that all nodes live
 NODES = """
 import sys
 from ray.cluster_utils import Cluster
 
 node = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 100_000_000}
 cluster = Cluster(initialize_head=True, head_node_args=node)
-cluster.add_node(**node)
+added = [cluster.add_node(**node) for _ in range(2)]
 cluster.wait_for_nodes()
 print(cluster.address, flush=True)
 for line in sys.stdin:
-    cluster.wait_for_nodes(timeout=10)
+    if line == "lose\\n":
+        cluster.remove_node(added.pop(), allow_graceful=False)
+    if line == "add\\n":
+        added.append(cluster.add_node(**node))
+    cluster.wait_for_nodes(timeout=30)
     actors = cluster.global_state.actor_table(None).values()
     print(len({actor["Address"]["NodeID"] for actor in actors}), flush=True)
 cluster.shutdown()
 """
+ASK = """
+import sys, time
+from trainables.errors import ConfigError
+from tuning.session import cluster, quieten
 
+quieten()
+import ray
 
-@pytest.fixture(scope="module")
-def config() -> dict[str, Any]:
-    loaded: dict[str, Any] = yaml.safe_load((ROOT / "cluster.yaml").read_text())
-    return loaded
+began = time.monotonic()
+try:
+    cluster(sys.argv[1]).__enter__()
+except ConfigError as error:
+    print(time.monotonic() - began)
+    print(error)
+"""
+DATA = """
+import os, sys
+from tuning.session import cluster, quieten
 
+quieten()
+import ray
 
-def check(config: dict[str, Any]) -> dict[str, Any]:
-    prepared: dict[str, Any] = prepare_config(copy.deepcopy(config))
-    validate_config(prepared)
-    return prepared
-
-
-def ray_start(config: dict[str, Any], key: str) -> str:
-    (command,) = [line for line in config[key] if "ray start" in line]
-    return str(command)
-
-
-def test_ray_accepts_it(config: dict[str, Any]) -> None:
-    prepared = check(config)
-    assert prepared["available_node_types"]["gpu"]["min_workers"] == config["max_workers"]
-
-
-def unknown_key(config: dict[str, Any]) -> None:
-    config["worker_count"] = 2
-
-
-def no_head(config: dict[str, Any]) -> None:
-    del config["head_node_type"]
-
-
-def another_head(config: dict[str, Any]) -> None:
-    config["head_node_type"] = "chief"
-
-
-def half_a_gpu(config: dict[str, Any]) -> None:
-    config["available_node_types"]["gpu"]["resources"]["GPU"] = 0.5
-
-
-def too_many(config: dict[str, Any]) -> None:
-    config["max_workers"] = 1
-
-
-@pytest.mark.parametrize(
-    ("spoil", "error"),
-    [
-        (unknown_key, jsonschema.ValidationError),
-        (no_head, ValueError),
-        (another_head, ValueError),
-        (half_a_gpu, jsonschema.ValidationError),
-        (too_many, ValueError),
-    ],
-)
-def test_ray_refuses_a_broken_one(
-    config: dict[str, Any], spoil: Callable[[dict[str, Any]], None], error: type[Exception]
-) -> None:
-    broken = copy.deepcopy(config)
-    spoil(broken)
-    with pytest.raises(error):
-        check(broken)
-
-
-def test_ray_accepts_machines_of_ones_own(config: dict[str, Any]) -> None:
-    """As the comment at the top of the file says to change it."""
-    dropped = ("available_node_types", "head_node_type", "head_setup_commands")
-    own = {key: value for key, value in config.items() if key not in dropped}
-    own["provider"] = {"type": "local", "head_ip": "10.0.0.1", "worker_ips": ["10.0.0.2"]}
-    own["max_workers"] = 1
-    assert check(own)["head_node_type"] == "local.cluster.node"
-
-
-def test_every_node_gets_the_ray_of_the_constraints(config: dict[str, Any]) -> None:
-    (version,) = re.findall(r"^ray==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
-    prepared = check(config)
-    for key in ("head_setup_commands", "worker_setup_commands"):
-        (install,) = [line for line in prepared[key] if "ray[tune]" in line]
-        assert f"'ray[tune]=={version}'" in install
-        assert "-c constraints.txt" in install
-        assert "-e ." in install
-    assert "nightly" not in json.dumps(prepared)
-    assert "latest/ray" not in json.dumps(prepared)  # the wheel of Ray's own setup commands
-
-
-@pytest.mark.parametrize("key", STARTS)
-def test_nodes_ask_for_the_token_and_send_nothing_home(config: dict[str, Any], key: str) -> None:
-    before, start = ray_start(config, key).split("~/venv/bin/ray start")
-    assert f"export {AUTH}" in before
-    assert "--disable-usage-stats" in start
-    assert "0.0.0.0" not in start
-
-
-def test_the_head_starts_workers_and_no_dashboard(config: dict[str, Any]) -> None:
-    command = ray_start(config, "head_start_ray_commands")
-    assert "--include-dashboard=false" in command
-    assert "--autoscaling-config=~/ray_bootstrap_config.yaml" in command
-    assert command.index("export RAY_enable_autoscaler_v2=0;") < command.index("ray start")
-
-
-def test_nodes_get_the_project_and_the_token_but_no_secret_in_the_file(
-    config: dict[str, Any],
-) -> None:
-    mounts = config["file_mounts"]
-    token = "~/.cache/noisetune/ray_token"
-    assert mounts == {"~/noisetune": ".", token: token}
-    assert {".git", ".venv", "results"} <= set(config["rsync_exclude"])
-    assert not re.search(r"[0-9a-f]{32}|AKIA|PRIVATE KEY", (ROOT / "cluster.yaml").read_text())
+with cluster(sys.argv[1]):
+    look = ray.remote(scheduling_strategy="SPREAD")(lambda: os.environ.get("NOISETUNE_DATA"))
+    print(*ray.get([look.remote() for _ in range(3)]), sep="\\n")
+"""
+LONG = ("--searcher", "random", "--scheduler", "fifo", "--set", "epochs=12")
+SAME = ["trial", "chain", "status", "score", "last", "epoch", "epochs", "optim/lr"]
 
 
 @pytest.fixture(scope="module")
@@ -165,16 +88,16 @@ def nodes(ray_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 class Nodes:
-    """A running Ray of two nodes, of another process."""
+    """A running Ray of three nodes, of another process."""
 
     def __init__(self, process: subprocess.Popen[str], address: str, env: dict[str, str]) -> None:
         self.process, self.address, self.env = process, address, env
 
-    def used(self) -> int:
-        """On how many nodes actors have run; fails unless both nodes live."""
+    def used(self, change: str = "") -> int:
+        """On how many nodes actors have run, after losing or adding one, if told to."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.write("\n")
+        self.process.stdin.write(f"{change}\n")
         self.process.stdin.flush()
         return int(self.process.stdout.readline())
 
@@ -182,42 +105,118 @@ class Nodes:
 def search(
     env: dict[str, str], folder: Path, address: str, *more: str
 ) -> subprocess.CompletedProcess[str]:
+    run = command(folder, address, *more)
+    return subprocess.run(run, env=env, cwd=folder, capture_output=True, text=True, timeout=300)
+
+
+def command(folder: Path, address: str, *more: str) -> list[str]:
     run = [sys.executable, "-m", "tuning.search", "--method", "ce", "--address", address]
-    run += ["--storage", str(folder), *more]
-    return subprocess.run(run, env=env, cwd=folder, capture_output=True, text=True, timeout=100)
+    return [*run, "--storage", str(folder), *more]
+
+
+def reported(study: Path) -> set[str]:
+    """Trials of which the journal holds a report."""
+    lines = [line for part in study.glob("journal/*.jsonl") for line in part.open()]
+    entries = [json.loads(line) for line in lines if line.endswith("\n")]
+    return {entry["trial"] for entry in entries if entry.get("kind") == "report"}
 
 
 @pytest.mark.slow
-def test_a_search_uses_all_nodes_of_a_running_ray_and_leaves_it_running(
+def test_a_search_loses_nothing_with_a_node_and_leaves_ray_running(
     nodes: Nodes, tmp_path: Path
 ) -> None:
-    small = ("--trials", "4", "--set", "epochs=2", "--set", "optim.batch=256", "--json")
-    ran = search(nodes.env, tmp_path, nodes.address, *small)
-    assert ran.returncode == 0, ran.stderr
-    told = json.loads(ran.stdout.splitlines()[-1])
-    assert told["done"] + told["stopped"] == told["trials"] == 4
-    assert nodes.used() == 2  # it fails if a node has died
+    """One is killed and another added while three trials run; all ends as in an undisturbed run."""
+    long = (*LONG, "--trials", "4", "--json", "--name")
+    run = command(tmp_path, nodes.address, *long, "lost")
+    out = tmp_path / "out"
+    with out.open("w") as file, subprocess.Popen(run, env=nodes.env, stdout=file) as process:
+        while len(reported(tmp_path / "lost")) < 3:
+            assert process.poll() is None, out.read_text()
+            time.sleep(0.2)
+        nodes.used("lose")
+        nodes.used("add")
+        assert process.wait(timeout=300) == 0, out.read_text()
+    calm = search(nodes.env, tmp_path, nodes.address, *long, "calm")
+    assert calm.returncode == 0, calm.stderr
+    assert nodes.used() > 2  # it fails if a node has died
+    assert json.loads(out.read_text().splitlines()[-1])["done"] == 4
+    assert table(tmp_path / "lost/trials.parquet", SAME) == table(
+        tmp_path / "calm/trials.parquet", SAME
+    )
+    columns = ["trial", "report", "epoch", "score", "val/acc"]
+    lost = table(tmp_path / "lost/history.parquet", columns)
+    assert lost == table(tmp_path / "calm/history.parquet", columns)
+    assert len({row[:2] for row in lost}) == len(lost) == 4 * 12
+
+
+def table(path: Path, columns: list[str]) -> list[tuple[Any, ...]]:
+    """The rows of a table, sorted; what is random is not among the columns."""
+    return sorted(tuple(row.values()) for row in pq.read_table(path, columns=columns).to_pylist())
 
 
 @pytest.mark.slow
-def test_another_token_is_refused(nodes: Nodes, tmp_path: Path) -> None:
+def test_another_token_is_refused_at_once(nodes: Nodes, tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.touch(0o600)
     token.write_text("fedcba9876543210" * 4)
     env = nodes.env | {"RAY_AUTH_TOKEN_PATH": str(token)}
-    ran = search(env, tmp_path, nodes.address, "--trials", "1")
-    assert ran.returncode == 2
-    *rays, ours = ran.stderr.splitlines()
-    assert ours.startswith(f"error: --address {nodes.address}: no Ray that lets us in")
-    assert "RAY_AUTH_TOKEN_PATH" in ours
-    # Ray's C++ adds its own line, which nothing silences
-    assert all("InvalidAuthToken" in line for line in rays), rays
+    asked = subprocess.run(
+        [sys.executable, "-c", ASK, nodes.address], env=env, capture_output=True, text=True
+    )
+    seconds, told = asked.stdout.splitlines()
+    assert told.startswith(f"--address {nodes.address}: no Ray that lets us in (its token is ano")
+    assert "RAY_AUTH_TOKEN_PATH" in told
+    assert float(seconds) < 5
+    assert asked.stderr == ""  # Ray's C++ has lines of its own, which nothing silences
 
 
 @pytest.mark.slow
-def test_where_nobody_answers_it_says_so_at_once(ray_env: dict[str, str], tmp_path: Path) -> None:
+def test_nodes_look_for_data_where_the_search_does(nodes: Nodes, tmp_path: Path) -> None:
+    env = nodes.env | {"NOISETUNE_DATA": str(tmp_path)}
+    asked = subprocess.run(
+        [sys.executable, "-c", DATA, nodes.address], env=env, capture_output=True, text=True
+    )
+    assert asked.stdout.splitlines() == [str(tmp_path)] * 3, asked.stderr
+
+
+@pytest.mark.slow
+def test_where_nobody_answers_it_is_one_line(ray_env: dict[str, str], tmp_path: Path) -> None:
     ran = search(ray_env, tmp_path, "127.0.0.1:9", "--trials", "1")
     assert ran.returncode == 2
     assert "error: --address 127.0.0.1:9: no Ray that lets us in" in ran.stderr
     assert "refused" in ran.stderr
     assert ran.stderr.count("\n") == 1, ran.stderr
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+def test_a_port_where_nothing_listens_is_refused(host: str) -> None:
+    with pytest.raises(ConfigError, match=r"no Ray .*(refused|assign|not supported)"):
+        session.reachable(f"{host}:9")
+
+
+@pytest.mark.parametrize(
+    ("reply", "told"), [(None, "says nothing"), (b"HTTP/1.1 400 Bad\r\n\r\n", "is no Ray")]
+)
+def test_what_listens_but_is_no_ray_is_told(
+    reply: bytes | None, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "CONNECT_SECONDS", 0.5)
+    kept = []  # else they are closed
+
+    def serve() -> None:
+        while True:
+            try:
+                kept.append(server.accept()[0])
+            except OSError:  # closed
+                return
+            if reply:
+                kept[-1].sendall(reply)
+                kept.pop().close()
+
+    with socket.create_server(("", 0)) as server:  # Ray makes the host's address of loopback
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        with pytest.raises(ConfigError, match=told):
+            session.reachable(f"127.0.0.1:{server.getsockname()[1]}")
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join(timeout=5)

@@ -2,23 +2,30 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterable
 from hashlib import md5
 from importlib import metadata
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 import torch
 from filelock import FileLock
+from pyarrow import fs as arrow
 
 from trainables.data.cache import home, open_data
+from trainables.data.dataset import prepare
 from trainables.data.sources import cifar, clothing1m, idx
-from tuning import checks, datasets, doctor, folders
+from tuning import checks, datasets, doctor, fit, folders, reach
 from tuning.findings import Finding, lines
+from tuning.forecast import REPORT_BYTES
+from tuning.places import Remote
 from tuning.session import token_file
+from tuning.space import load
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +71,9 @@ def test_json_is_one_line_and_exit_code_1_tells_of_a_failure(
     assert "--storage" in failed["storage"]["cure"]
 
 
-@pytest.mark.parametrize("command", [["--rays"], ["--storage"], ["--data-root", " "], ["x"]])
+@pytest.mark.parametrize(
+    "command", [["--rays"], ["--storage"], ["--data-root", " "], ["x"], ["--trials", "-1"]]
+)
 def test_a_wrong_command_gets_one_line(
     command: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -80,7 +89,8 @@ def test_help_names_every_flag_and_exit_code(capsys: pytest.CaptureFixture[str])
         doctor.main(["--help"])
     assert ended.value.code == 0
     text = capsys.readouterr().out
-    for word in ("--data-root", "--storage", "--ray", "--json", "exit codes"):
+    flags = ("--data-root", "--storage", "--ray", "--json", "--address", "--cluster", "--method")
+    for word in (*flags, "exit codes"):
         assert word in text
     assert max(map(len, text.splitlines())) <= 100
 
@@ -185,8 +195,8 @@ def test_little_memory_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("asked", ["new/folder", "there"])
 def test_storage_is_tried_and_left_as_it_was(asked: str) -> None:
     Path("there").mkdir()
-    (found,) = folders.storage(asked)
-    assert found.status == "ok"
+    found, clock = folders.storage(asked)
+    assert (found.status, clock.name, clock.status) == ("ok", "clock", "ok")
     assert "GB free" in found.value
     assert [path.name for path in Path().rglob("*")] == ["there"]
 
@@ -206,6 +216,101 @@ def test_storage_that_gives_back_something_else_or_is_full(
     assert "No space left" in found.value
 
 
+@pytest.mark.parametrize(("away", "status"), [(-900, "warn"), (-3, "ok"), (3, "ok"), (900, "warn")])
+def test_a_storage_with_another_clock_is_told(
+    away: float, status: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folders, "dated", lambda path: path.stat().st_mtime + away)
+    _, clock = folders.storage("x")
+    assert clock.status == status
+    if status == "warn":
+        told = rf"dated [89]\d\d s {'after' if away > 0 else 'before'} this machine's time"
+        assert re.search(told, clock.value)
+
+
+def test_an_object_store_is_tried_and_left_as_it_was(tmp_path: Path) -> None:
+    tree = arrow.SubTreeFileSystem(str(tmp_path), arrow.LocalFileSystem())
+    (tmp_path / "bucket").mkdir()
+    place = Remote(tree, PurePosixPath("bucket"), "s3")
+    assert status(folders.object_store(place)) == ["ok", "ok"]
+    assert [path.name for path in tmp_path.rglob("*")] == ["bucket"]
+    place = Remote(tree, PurePosixPath("bucket/gone/deeper"), "s3")
+    (found,) = folders.object_store(place)
+    assert found.status == "FAIL"
+    assert "credentials" in found.cure
+
+
+def test_ports_that_nothing_can_bind_or_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+    (found,) = reach.ports()
+    assert found.status == "ok"
+    assert "on all interfaces" in found.value
+    monkeypatch.setattr(reach, "own_address", lambda: "127.0.0.2")
+
+    def dropped(*args: object, **kinds: object) -> None:
+        raise TimeoutError("timed out")
+
+    monkeypatch.setattr("socket.create_connection", dropped)
+    (found,) = reach.ports()
+    assert (found.status, "reach itself at 127.0.0.2" in found.value) == ("FAIL", True)
+
+    def taken(*args: object, **kinds: object) -> None:
+        raise OSError(98, "Address already in use")
+
+    monkeypatch.setattr("socket.create_server", taken)
+    (found,) = reach.ports()
+    assert (found.status, "Address already in use" in found.value) == ("FAIL", True)
+
+
+def found_by(*command: str) -> dict[str, Finding]:
+    """What the checks that these flags add find."""
+    args = doctor.parser().parse_args([*command])
+    always = doctor.all_checks(doctor.parser().parse_args([]))
+    more = {name: check for name, check in doctor.all_checks(args).items() if name not in always}
+    return by_name(x for name, check in more.items() for x in doctor.found(name, check))
+
+
+def test_a_plan_is_held_against_the_disk_and_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    flags = {"trials": 4, "keep": 1}
+    plan = load("ce", task="digits", spaces=[], settings=["epochs=6"], seed=0, study_flags=flags)
+    weights, saved = fit.size_of(plan.chains[0], prepare(plan.example.task))
+    disk = 3 * 2 * saved + 2 * weights + 4 * 6 * 2 * REPORT_BYTES
+    command = ["--method", "ce", "--set", "epochs=6", "--trials", "4", "--keep", "1"]
+    command += ["--concurrency", "3"]
+    for free, status in ((disk - 1, "FAIL"), (1.5 * disk, "warn"), (3 * disk, "ok")):
+        monkeypatch.setattr("tuning.forecast.free_disk", lambda folder, free=free: free)
+        found = found_by(*command)
+        assert [*found] == ["plan", "disk", "trials' memory"]
+        assert found["disk"].status == status
+    assert found["trials' memory"].status == "ok"
+    monkeypatch.setattr("tuning.resources.free_memory", lambda: 10**9)
+    assert found_by(*command)["trials' memory"].status == "warn"
+
+
+def test_a_chain_with_a_reset_saves_what_it_goes_back_to() -> None:
+    plan = load("ce,reset,sop", task="digits", spaces=[], settings=[], seed=0, study_flags={})
+    data = prepare(plan.example.task)
+    sizes = {chain.chain: fit.size_of(chain, data) for chain in plan.chains}
+    (each,) = {weights for weights, _ in sizes.values()}
+    assert sizes["ce"][1] == 4 * each
+    assert sizes["reset"][1] == 7 * each
+    assert sizes["sop"][1] > 4 * each
+
+
+def test_a_plan_that_cannot_be_is_one_failure() -> None:
+    (found,) = found_by("--method", "mrr").values()
+    assert (found.status, "did you mean mr?" in found.value) == ("FAIL", True)
+
+
+def test_a_cluster_file_is_read_and_an_address_where_nothing_listens_is_told() -> None:
+    example = Path(__file__).parents[1] / "cluster.yaml"
+    assert "ray up takes it" in found_by("--cluster", str(example))["cluster file"].value
+    assert found_by("--cluster", "gone.yaml")["cluster file"].status == "FAIL"
+    began = time.monotonic()
+    found = found_by("--address", "127.0.0.1:1")["cluster"]
+    assert (found.status, "--address 127.0.0.1:1" in found.value) == ("FAIL", True)
+    assert time.monotonic() - began < 20
+
+
 def test_a_home_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("")
     (found,) = folders.home_folder()
@@ -220,6 +325,20 @@ def test_a_token_others_can_read_is_a_warning() -> None:
     found = folders.token(path)
     assert found.status == "warn"
     assert "chmod 600" in found.cure
+
+
+def test_a_token_of_the_user_s_own_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = Path("own").absolute()
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(path))
+    assert folders.token(home() / "ray_token").status == "FAIL"
+    path.write_text("0123")
+    path.chmod(0o640)
+    found = folders.token(home() / "ray_token")
+    assert (found.status, str(path) in found.value) == ("warn", True)
+    path.chmod(0o600)
+    assert folders.token(home() / "ray_token").status == "ok"
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "0123")
+    assert "RAY_AUTH_TOKEN is set" in folders.token(home() / "ray_token").value
 
 
 @pytest.fixture
@@ -408,3 +527,31 @@ def test_ray_starts_and_runs_a_task(ray_env: dict[str, str]) -> None:
     found = {x["name"]: x for x in json.loads(ended.stdout)["findings"]}
     assert found["Ray start"]["status"] == "ok"
     assert "a task ran in" in found["Ray start"]["value"]
+
+
+LOOK = """
+import json, time
+from dataclasses import asdict
+from importlib import metadata
+from tuning import reach
+from tuning.session import cluster, quieten
+
+quieten()
+with cluster(None):
+    found = [*reach.nodes_like_this()]
+    metadata.version = lambda name: "0.1"
+    found += reach.nodes_like_this()
+print(json.dumps([asdict(one) for one in found]))
+"""
+
+
+@pytest.mark.slow
+def test_nodes_are_asked_for_what_they_have(ray_env: dict[str, str]) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", LOOK], capture_output=True, text=True, env=ray_env, timeout=300
+    )
+    assert ended.returncode == 0, ended.stderr
+    same, other = json.loads(ended.stdout.splitlines()[-1])
+    assert (same["status"], same["value"].startswith("1 with Python ")) == ("ok", True)
+    assert other["status"] == "FAIL"
+    assert "here 0.1" in other["value"]

@@ -127,6 +127,23 @@ def test_quieten_makes_no_token_beside_the_users(
     assert not home.exists()
 
 
+@pytest.mark.parametrize("made", [None, b"", b" \n", b"\xff\xfe"])
+@pytest.mark.parametrize("address", [None, "auto"])
+def test_a_token_of_the_user_s_that_cannot_be_read_is_one_line(
+    made: bytes | None, address: str | None, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = home.parent / "token"
+    if made is not None:
+        path.write_bytes(made)
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(path))
+    session.quieten()
+    with pytest.raises(ConfigError, match=r"RAY_AUTH_TOKEN_PATH .*token: .*unset it") as told:
+        session.cluster(address).__enter__()
+    assert "\n" not in str(told.value)
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "0123")  # which Ray takes first
+    session.refuse_token()
+
+
 def test_cores_are_those_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 3, 5}, raising=False)
     assert session.cores() == 3

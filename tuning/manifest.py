@@ -12,6 +12,8 @@ import torch
 
 from trainables.data.dataset import Dataset
 from trainables.errors import ConfigError
+from tuning import strangers
+from tuning.places import Place
 from tuning.space import Plan
 from tuning.store import Store
 
@@ -65,16 +67,22 @@ def write_labels(store: Store, data: Dataset) -> None:
 
 
 def read(store: Store) -> dict[str, Any]:
-    """The manifest of a study begun earlier; ConfigError where this program cannot read it."""
+    """The manifest of a study begun earlier, by whomever.
+
+    Raises:
+        ConfigError: this program cannot read it, or the study's folder leads out of itself.
+    """
+    strangers.refuse_links(store.folder)
     manifest = store.read_json("manifest.json")
+    path = store.folder / "manifest.json"
     if manifest.get("format") != FORMAT:
         told = f"format {manifest.get('format')}, this program reads {FORMAT}"
-        path = store.folder / "manifest.json"
         raise ConfigError(f"{path}: {told} (use the noisetune that wrote it)")
+    strangers.check(manifest, path)
     return manifest
 
 
-def check(manifest: dict[str, Any], data: Dataset, folder: Path) -> None:
+def check(manifest: dict[str, Any], data: Dataset, folder: Place) -> None:
     """Refuse to resume on other data or other labels than the study began with."""
     if manifest["noise"]["hash"] != data.noise.hash or manifest["data"] != data.address:
         raise ConfigError(

@@ -94,7 +94,7 @@ WRONG: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "zero trials": ((*MR, "--trials", "0"), ("--trials 0", "trials = 0", "at least 1")),
     "half a trial": ((*MR, "--trials", "2.5"), ("--trials 2.5", "whole number")),
     "unknown searcher": ((*MR, "--searcher", "tpee"), ("--searcher tpee", "did you mean tpe?")),
-    "unknown scheduler": ((*MR, "--scheduler", "pbt"), ("--scheduler pbt", "asha")),
+    "unknown scheduler": ((*MR, "--scheduler", "hyperband"), ("--scheduler hyperband", "asha")),
     "unknown metric": ((*MR, "--metric", "test/acc"), ("--metric test/acc", "'val/acc'")),
     "factor 1": ((*MR, "--factor", "1"), ("--factor 1", "at least 2")),
     "64 GPUs": ((*MR, "--gpus", "64"), ("--gpus 64", "this machine has", "ask for less")),
@@ -109,14 +109,15 @@ WRONG: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "study exists": ((*MR, "--storage", ".", "--name", "there"), ("there", "exists", "--resume")),
     "storage is a file": ((*MR, "--storage", "file"), ("file", "is a file", "another folder")),
     "storage below a file": ((*MR, "--storage", "file/x"), ("file", "is a file", "another folder")),
-    "object store": ((*MR, "--storage", "s3://b/x"), ("--storage s3://b/x", "local", "path")),
+    "object store": ((*MR, "--storage", "hdfs://b/x"), ("--storage hdfs://b/x", "known: file")),
     "data root that is not there": ((*MR, "--data-root", "gone"), ("data root", "gone", "make it")),
     "data root is a file": ((*MR, "--data-root", "file"), ("file", "is not a folder")),
     "data root of no name": ((*MR, "--data-root", ""), ("--data-root ''", "name a folder")),
     "no study": (("--resume", "there"), ("there", "no study", "manifest.json")),
     "study that is not there": (("--resume", "gone"), ("gone", "no study")),
-    "resume with trials": (("--resume", "there", "--trials", "9"), ("--trials", "--resume")),
-    "resume with method": (("--resume", "there", *MR), ("--method", "--resume", "leave it out")),
+    "resume with seed": (("--resume", "there", "--seed", "9"), ("--seed", "--resume")),
+    "resume with task": (("--resume", "there", "--task", "x"), ("--task", "leave it out")),
+    "retry of nothing": ((*MR, "--retry-failed"), ("--retry-failed", "add --resume")),
 }
 
 

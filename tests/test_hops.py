@@ -20,7 +20,7 @@ from trainables.methods.overparametrization import QUOTED_AT
 from trainables.methods.sop import SOP
 from tuning.holes import contains
 from tuning.inputs import SHIPPED, read_space
-from tuning.search import make_study
+from tuning.making import make_study
 from tuning.space import Plan, load
 
 

@@ -16,7 +16,7 @@ from tuning.progress import Promise
 from tuning.resources import Resources
 from tuning.run import EndedError, Interrupt, Life
 from tuning.schedulers import FIFO
-from tuning.searchers import Random
+from tuning.searchers import Problem, Random
 from tuning.space import ChainSpace
 from tuning.store import Store
 from tuning.study import Lane, Record, Study
@@ -32,7 +32,7 @@ def life(tmp_path: Path) -> Life:
         config=lambda params: {"epochs": 1, "optim": {"lr": params["optim/lr"]}},
     )
     chain = ChainSpace("mr", {"optim": {"lr": {"log": [0.01, 1.0]}}})
-    dealer = Equal([chain], trials=2, searcher=Random, seed=0, mode="max")
+    dealer = Equal([chain], trials=2, make=lambda *of: Random(Problem(*of)))
     study = Study(
         [lane], dealer=dealer, epochs=1, mode="max", select="last", write=lambda entry, flush: None
     )

@@ -3,14 +3,16 @@
 import json
 import math
 import shutil
+import tempfile
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from ray import cloudpickle
-from toys import differences, state_of, untimed
+from ray import cloudpickle, tune
+from ray.train._internal.session import _TrainingResult
+from toys import differences, state_of, through_disk, untimed
 
 import trainables.trial
 from trainables.config import Config, Task
@@ -205,7 +207,8 @@ def test_a_later_life_goes_on_from_a_path(
     for _ in range(4):
         earlier = first.train()
     first.save(str(tmp_path / "earlier"))
-    config = {**CONFIG, "trial": {"name": "mr-0000", "from": str(tmp_path / "earlier")}}
+    saved = tune.Checkpoint.from_directory(tmp_path / "earlier")
+    config = {**CONFIG, "trial": {"name": "mr-0000", "from": saved}}
     if reused:
         second = Trial(config={"epochs": 1, "optim": {"batch": 500}})
         second.train()
@@ -302,12 +305,115 @@ HARMS = [truncated, damaged, unsealed, half_sealed, missing, mixed, no_table]
 
 @pytest.mark.parametrize("harm", HARMS)
 @pytest.mark.usefixtures("trial")
-def test_a_folder_that_is_not_whole_is_refused(harm: Any, tmp_path: Path) -> None:
+def test_a_folder_that_is_not_whole_is_not_loaded(harm: Any, tmp_path: Path) -> None:
+    """It lies beside no other `checkpoint_*`, so the trial starts again."""
     harm(tmp_path / "later", tmp_path / "kept")
     assert sealed(tmp_path / "later") is None
     other = Trial(config=CONFIG)
-    with pytest.raises(RuntimeError, match="no whole checkpoint"):
-        other.restore(str(tmp_path / "later"))
+    before = through_disk(state_of(other.loop))
+    other.restore(str(tmp_path / "later"))
+    assert differences(state_of(other.loop), before) == []
+
+
+# What it falls back to
+
+
+def cut(folder: Path) -> None:
+    (folder / "state.pt").write_bytes(b"half")
+
+
+def gone(folder: Path) -> None:
+    shutil.rmtree(folder)
+
+
+def pickled(folder: Path) -> None:
+    (folder / "_dict_checkpoint.pkl").write_bytes(b"Tune would unpickle this")
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trial's checkpoints after its first, third and fifth report."""
+    folder = tmp_path_factory.mktemp("three")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ray.tune.trainable.trainable.DEFAULT_STORAGE_PATH", str(folder / "ray"))
+        trial = Trial(config=CONFIG)
+        for number in range(1, 6):
+            trial.train()
+            if number % 2:
+                trial.save(str(folder / f"checkpoint_{number // 2:06d}"))
+    return folder
+
+
+@pytest.mark.parametrize("harm", [cut, gone, pickled])
+@pytest.mark.parametrize(("harmed", "left"), [(1, 3), (2, 1), (3, 0)])
+def test_a_trial_falls_back_to_the_checkpoint_before(
+    harm: Any,
+    harmed: int,
+    left: int,
+    three: Path,
+    undisturbed: tuple[dict[str, Any], list[Any]],
+    tmp_path: Path,
+) -> None:
+    """Restored as Tune does it, with the clock of what was lost; with none left it starts again."""
+    state, reports = undisturbed
+    shutil.copytree(three, tmp_path / "trial")
+    folders = sorted((tmp_path / "trial").glob("checkpoint_*"), reverse=True)
+    for folder in folders[:harmed]:
+        harm(folder)
+    given = tune.Checkpoint.from_directory(folders[0])
+    trial = Trial(config=CONFIG)
+    trial.restore(_TrainingResult(given, {"training_iteration": 5, "time_total_s": 50.0}))
+    rest = run(trial, tmp_path / "rest")
+    assert [report.pop("fell_back", 0) for report in rest] == [1] + [0] * (len(rest) - 1)
+    assert told(rest) == reports[left:]
+    assert [report["report"] for report in rest] == [*range(left + 1, len(reports) + 1)]
+    assert rest[0]["time_total_s"] < 50.0
+    assert differences(state_of(trial.loop), state) == []
+
+
+def test_a_whole_checkpoint_is_no_fall(three: Path, tmp_path: Path) -> None:
+    trial = Trial(config=CONFIG)
+    trial.restore(str(three / "checkpoint_000002"))
+    assert "fell_back" not in trial.train()
+
+
+@pytest.mark.parametrize("restored", [False, True])
+def test_a_later_life_falls_back_within_the_earlier_one(
+    restored: bool, three: Path, tmp_path: Path
+) -> None:
+    """Both as it begins, and when a retry of it finds nothing whole of its own."""
+    shutil.copytree(three, tmp_path / "trial")
+    cut(tmp_path / "trial" / "checkpoint_000002")
+    saved = tune.Checkpoint.from_directory(tmp_path / "trial" / "checkpoint_000002")
+    trial = Trial(config={**CONFIG, "trial": {"name": "mr-0000", "from": saved}})
+    if restored:
+        (tmp_path / "own" / "checkpoint_000000").mkdir(parents=True)
+        trial.restore(str(tmp_path / "own" / "checkpoint_000000"))
+    report = trial.train()
+    assert (report["report"], report["fell_back"]) == (4, 1)
+    assert "fell_back" not in trial.train()
+
+
+def test_a_save_that_fails_leaves_no_draft(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trial = Trial(config=CONFIG | {"methods": {}, "optim": {"batch": 500}})
+    trial.train()
+    drafts = tmp_path / "drafts"
+    drafts.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(drafts))
+    monkeypatch.setattr(trial, "_storage", FullStorage(), raising=False)
+    with pytest.raises(OSError, match="No space left"):
+        trial.save()
+    assert list(drafts.iterdir()) == []
+
+
+class FullStorage:
+    """Tune's, of a disk that takes no checkpoint."""
+
+    def _update_checkpoint_index(self, metrics: dict[str, Any]) -> None: ...
+
+    def persist_current_checkpoint(self, checkpoint: tune.Checkpoint) -> Any:
+        assert sealed(Path(checkpoint.path)), "it is whole before it is copied"
+        raise OSError(28, "No space left on device")
 
 
 def test_a_seal_names_no_file_outside_its_folder(tmp_path: Path) -> None:
@@ -328,9 +434,8 @@ def test_an_ended_trial_leaves_weights_only(methods: dict[str, Any], tmp_path: P
     assert names(newest) == {"weights.pt", "seal.json"}
     weights = torch.load(newest / "weights.pt", weights_only=True)
     assert differences(weights, trial.loop.selected) == []
-    other = Trial(config=CONFIG)
     with pytest.raises(RuntimeError, match="no whole checkpoint of a running trial"):
-        other.restore(str(newest))
+        Trial(config=CONFIG).load_checkpoint(str(newest))
 
 
 def test_a_checkpoint_is_asked_for_at_an_epoch_s_end_when_one_is_due(

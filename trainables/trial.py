@@ -18,6 +18,7 @@ import json
 import logging
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
 import ray
@@ -27,6 +28,7 @@ from ray import tune
 from trainables.config import Config, Task
 from trainables.data.dataset import DATA_FIELDS, Dataset, prepare
 from trainables.errors import ConfigError
+from trainables.fallback import candidates
 from trainables.loop import Loop
 from trainables.methods.chain import name_of, parse
 from trainables.seal import seal, sealed
@@ -40,13 +42,18 @@ CLOCK = (
     "_timesteps_since_restore",
     "_episodes_total",
 )
+START = dict.fromkeys(CLOCK, 0) | {"_timesteps_total": None, "_episodes_total": None}
+
+
+class NotWholeError(RuntimeError):
+    """A checkpoint that no trial can go on from."""
 
 
 class Trial(tune.Trainable):
     """One config, trained. Its `config` is the nested trial config that `Config.parse` reads.
 
     A key `trial` beside it is the platform's own: `name`, `labels` (the hash they must have) and,
-    to go on from an earlier life's checkpoint, `from` (its folder).
+    to go on from an earlier life's checkpoint, `from` (Tune's `Checkpoint` of it).
     """
 
     chain: ClassVar[str | None] = None  # bound by `trainable_for`
@@ -55,11 +62,12 @@ class Trial(tune.Trainable):
 
     loop: Loop
     _data: tuple[dict[str, Any], Dataset]  # with the fields of the task it was prepared from
-    _from: str | None  # a checkpoint to go on from, before the first step
+    _from: Any  # a checkpoint to go on from, before the first step
     _newest: Any  # what Tune last saved or restored
     _going_back: bool  # within a reset
     _kept_now: bool  # the newest report ends with the kept state
     _clock: dict[str, Any]  # of the checkpoint gone on from
+    _fell_back: bool  # since the newest report, to an older checkpoint than the one it was given
     _saved: float  # time.monotonic() of the newest checkpoint
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -86,9 +94,13 @@ class Trial(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         if self._from is not None:
-            self.restore(tune.Checkpoint.from_directory(self._from))
+            start, self._from = self._from, None
+            self.restore(start)
             self.__dict__.update(self._clock)
         report = self.loop.train()
+        if self._fell_back:
+            report["fell_back"] = 1
+            self._fell_back = False
         self._kept_now = bool(report["kept"])
         due = time.monotonic() - self._saved >= self.checkpoint_seconds
         return {
@@ -98,14 +110,33 @@ class Trial(tune.Trainable):
         }
 
     def save(self, checkpoint_dir: str | None = None) -> Any:
-        self._newest = super().save(checkpoint_dir)
+        if checkpoint_dir or not self._storage:
+            self._newest = super().save(checkpoint_dir)
+        else:  # Tune leaves its own draft where the copy to the storage fails
+            with TemporaryDirectory(prefix="noisetune-checkpoint-") as draft:
+                self._newest = super().save(draft)
         self._saved = time.monotonic()
         return self._newest
 
     def restore(self, checkpoint_path: Any) -> None:
-        super().restore(checkpoint_path)
-        self._newest = checkpoint_path
-        self._from = None
+        """Go on from a checkpoint; if it is not whole, from the newest one beside it that is.
+
+        With none there, from what the config names; with that gone, too, the trial starts again.
+        The next report then carries `fell_back`.
+        """
+        start, self._from = self._from, None
+        for checkpoint in candidates(tune.Checkpoint, checkpoint_path, start):
+            try:
+                super().restore(checkpoint)
+            except NotWholeError:
+                continue
+            self._newest = checkpoint
+            break
+        else:
+            self._newest, self._clock = None, START
+        if self._newest is not checkpoint_path:
+            self._fell_back = True
+            self.__dict__.update(self._clock)
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         state = self.loop.state_dict()
@@ -124,7 +155,7 @@ class Trial(tune.Trainable):
             return
         files = sealed(Path(checkpoint))
         if files is None or "state.pt" not in files:
-            raise RuntimeError(f"{checkpoint} is no whole checkpoint of a running trial")
+            raise NotWholeError(f"{checkpoint} is no whole checkpoint of a running trial")
         state = _tensors(files["state.pt"], self.loop.device)
         progress = json.loads(files["progress.json"])
         kept = None
@@ -148,7 +179,7 @@ class Trial(tune.Trainable):
         about = config.get("trial") or {}
         self._from = about.get("from")
         self._newest = None
-        self._going_back = self._kept_now = False
+        self._going_back = self._kept_now = self._fell_back = False
         self._clock = {}
         self._saved = time.monotonic()
         torch.set_num_threads(max(1, int(self._granted("CPU", 1))))

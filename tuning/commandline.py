@@ -18,10 +18,14 @@ from tuning.inputs import SHIPPED
 
 STUDY_FLAGS = {
     "trials": ("N", "trials in all; equal: rounded up to a multiple of the chains"),
-    "searcher": ("NAME", "tpe | random"),
-    "scheduler": ("NAME", "asha | fifo"),
+    "searcher": (
+        "NAME",
+        "tpe | random | sobol | grid | gp (up to 300 trials) | cmaes (numbers only)",
+    ),
+    "scheduler": ("NAME", "asha | fifo | median | pbt (a population for each chain)"),
     "grace": ("SHARE", "share of the epochs before anything is stopped"),
     "factor": ("N", "asha: one of N trials goes on at each rung"),
+    "interval": ("SHARE", "pbt: share of the epochs between two exchanges of weights (0.1)"),
     "select": ("RULE", "which epoch counts: last | best | mean3 (best of three in a row)"),
     "metric": ("NAME", "what is selected on, of the noisy validation split: val/acc | val/loss"),
     "allocate": (
@@ -30,6 +34,29 @@ STUDY_FLAGS = {
         "then one searcher chooses chain and values together",
     ),
     "keep": ("N", "how many of the best trials keep their weights"),
+    "grid_points": ("N", "grid: values of each number, both ends among them (5)"),
+    "second": ("WHAT", "made small, too: none | epochs | seconds that a trial took to its score"),
+}
+_RULE = "trials before and after would not be stopped by one rule"
+_DRAWN = "what it tries depends on it from the first trial on"
+# Flags that a study keeps, and why.
+KEPT = {
+    "task": "scores of two tasks cannot be compared",
+    "seed": _DRAWN,
+    "storage": "the study stays in its folder",
+    "name": "the study stays in its folder",
+    "searcher": _DRAWN,
+    "grid_points": _DRAWN,
+    "allocate": _DRAWN,
+    "second": _DRAWN,
+    "warm_start": _DRAWN,
+    "scheduler": _RULE,
+    "grace": _RULE,
+    "factor": _RULE,
+    "interval": _RULE,
+    "select": "scores so far were chosen by another rule",
+    "metric": "scores so far are of another kind",
+    "keep": "weights of the others are gone",
 }
 ABOUT = """\
 Search the hyperparameters of label-noise methods with Ray Tune: fill the holes of a
@@ -63,6 +90,13 @@ examples:
   python -m tuning.search --resume results/mr-digits-...    go on after a crash or Ctrl-C
   tensorboard --logdir results                              curves and HPARAMS of all studies
 
+with --resume:
+  --trials N, --time T      more of both, also of a finished study
+  --method NEW              a method more; every chain gets as many trials as the others have
+  --set 'optim.lr={{log: [1e-4, 1]}}'     a wider range
+  --retry-failed            failed trials once more, from their beginning
+what would make scores incomparable is refused
+
 exit codes: 0 done; 1 no trial finished, or the disk failed; 2 a wrong command, file or
             value; 130 interrupted
 """
@@ -95,10 +129,19 @@ def parser() -> Parser:
         metavar="KEY=VALUE",
         help="set any field, or a hole: --set 'optim.lr={log: [0.01, 0.1]}'; the last one wins",
     )
+    what.add_argument(
+        "--warm-start",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="FOLDER",
+        help="learn from earlier studies: of the same task their trials are known from the "
+        "beginning; of another noise their best settings are tried first",
+    )
     what.add_argument("--seed", metavar="N", help="of the search and of its trials (0)")
     how = made.add_argument_group("how to search (defaults: the task's)")
     for name, (meta, text) in STUDY_FLAGS.items():
-        how.add_argument(f"--{name}", metavar=meta, help=text)
+        how.add_argument(f"--{name.replace('_', '-')}", metavar=meta, help=text)
     how.add_argument(
         "--time",
         metavar="T",
@@ -108,11 +151,19 @@ def parser() -> Parser:
     where.add_argument("--concurrency", metavar="N", help="trials at a time (as many as fit)")
     where.add_argument("--cpus", metavar="X", help="CPU cores of a trial (1, the fastest)")
     where.add_argument("--gpus", metavar="X", help="GPUs of a trial, or a fraction (1 if there is)")
+    where.add_argument(
+        "--max-failures",
+        metavar="N",
+        help="how often a trial that failed goes on from its last checkpoint (2)",
+    )
     where.add_argument("--address", metavar="HOST:PORT", help="a running Ray cluster, or auto")
     where.add_argument("--data-root", metavar="FOLDER", help=f"{DATA_ROOT} (this machine's)")
     where.add_argument("--storage", metavar="FOLDER", help="where studies go (results)")
     where.add_argument("--name", metavar="NAME", help="of the study (<method>-<task>-<time>)")
-    where.add_argument("--resume", metavar="FOLDER", help="go on with an interrupted study")
+    where.add_argument("--resume", metavar="FOLDER", help="go on with a study (see below)")
+    where.add_argument(
+        "--retry-failed", action="store_true", help="with --resume: try failed trials once more"
+    )
     made.add_argument("--dry-run", action="store_true", help="print the plan (reads the data)")
     made.add_argument("--json", action="store_true", help="make the last line machine-readable")
     return made
@@ -129,16 +180,21 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     args.time = None if args.time is None else seconds(args.time)
     args.concurrency = number("--concurrency", args.concurrency, int, 1)
     args.cpus = number("--cpus", args.cpus, float, 0.01)
+    args.max_failures = number("--max-failures", args.max_failures, int, 0)
     args.gpus = number("--gpus", args.gpus, float, 0.0)
     if args.resume is None:
         if args.method is None:
             raise ConfigError("--method is missing: name a chain, for example --method mr")
         seed = number("--seed", args.seed, int, 0)
         args.seed = 0 if seed is None else seed
+        if args.retry_failed:
+            raise ConfigError("--retry-failed is for a study that is there: add --resume FOLDER")
         return args
-    for name in ("method", "task", "space", "set", "seed", "storage", "name", *STUDY_FLAGS):
+    args.trials = number("--trials", args.trials, int, 1)
+    for name, why in KEPT.items():
         if getattr(args, name):
-            raise ConfigError(f"--{name} cannot be changed with --resume (leave it out)")
+            flag = f"--{name.replace('_', '-')}"
+            raise ConfigError(f"{flag} cannot be changed with --resume: {why} (leave it out)")
     return args
 
 
@@ -170,6 +226,6 @@ def seconds(text: str) -> float:
 
 def where(args: argparse.Namespace) -> str:
     """The flags that say where and how wide this life ran; a resume must repeat them."""
-    flags = ("address", "data-root", "cpus", "gpus", "concurrency")
+    flags = ("address", "data-root", "cpus", "gpus", "concurrency", "max-failures")
     given = [(flag, getattr(args, flag.replace("-", "_"))) for flag in flags]
     return "".join(f" --{f} {shlex.quote(str(value))}" for f, value in given if value is not None)

@@ -11,15 +11,19 @@ from typing import Any
 
 from rich.console import Console
 
-from tuning import checkpoints
+from tuning import checkpoints, faults
 from tuning.board import Board
 from tuning.holes import Hole
+from tuning.places import Remote
 from tuning.progress import Progress, Promise, view
 from tuning.resources import Resources
 from tuning.store import Store, column_types, next_life
 from tuning.study import ENDED, Record, Study
 
 TABLE_SECONDS = 3.0  # between two writings of the tables while a study runs
+MAX_FAILURES = 2  # of a trial, after which it is tried again from its last checkpoint
+REMOTE_SECONDS = 20.0  # the same in an object store, where each writing is a request or more
+LOOK_SECONDS = 10.0  # between two looks whether Ray still has a machine
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 log = logging.getLogger(__name__)
 
@@ -75,6 +79,9 @@ class Life:
         trainable: runs the trials, in place of `Trial`.
         broken: whether the journal takes no more entries; Tune does not hand on all errors.
         flush: puts on disk what has waited for a second.
+        max_failures: of a trial, after which it is tried again; None for `MAX_FAILURES`.
+        fault: of the storage or of Ray, which ended the run; one line.
+        looked: when it was last asked whether Ray has a machine.
     """
 
     study: Study
@@ -90,6 +97,9 @@ class Life:
     trainable: type[Any] | None = None
     broken: Callable[[], bool] = bool
     flush: Callable[[], None] = lambda: None
+    max_failures: int | None = None
+    fault: str | None = None
+    looked: float = 0.0
     began: float | None = None  # time.monotonic() of the first report
     written: float = 0.0  # when the tables were last written
     fresh: list[dict[str, Any]] = field(default_factory=list)  # reports in no table yet
@@ -98,6 +108,8 @@ class Life:
 
     def __post_init__(self) -> None:
         self.columns = column_types(self.holes)
+        remote = isinstance(self.store.folder, Remote)
+        self.pause = REMOTE_SECONDS if remote else TABLE_SECONDS
         self.board = Board(self.store.folder / "tensorboard", list(self.columns), self.task)
         self.progress = Progress(self.console, plan=self.promise)
         self.trained = sum(record.epoch for record in self.study.records.values())
@@ -110,11 +122,12 @@ class Life:
         for record in self.study.records.values():
             for number in sorted(record.reports):
                 self.fresh.append(_row(record, record.reports[number]))
+        ranking = self.study.ranking()
         with self.spared():
             for record in self.study.records.values():
                 if record.status in ENDED:
-                    self.strip(record)
-            self.crown()
+                    self.strip(record, ranking)
+            self.crown(ranking)
 
     def run(self, resources: Resources) -> None:
         """Search until nothing is left to do; the study's records then tell what came of it.
@@ -129,6 +142,9 @@ class Life:
 
         folder = self.store.folder
         life = next_life(folder)
+        where: dict[str, Any] = {"storage_path": str(folder)}
+        if isinstance(folder, Remote):
+            where = {"storage_path": str(folder.key), "storage_filesystem": folder.fs}
         decider = Decider(self.study)
         watcher = Watcher(
             self.study,
@@ -136,7 +152,10 @@ class Life:
             on_report=self.on_report,
             on_end=self.on_end,
             on_tick=self.on_tick,
+            on_retry=self.note,
+            on_fault=self.on_fault,
         )
+        failures = MAX_FAILURES if self.max_failures is None else self.max_failures
         tuner = tune.Tuner(
             tune.with_resources(
                 self.trainable or Trial, {"cpu": resources.cpus, "gpu": resources.gpus}
@@ -155,10 +174,10 @@ class Life:
             ),
             run_config=tune.RunConfig(
                 name=f"tune/life-{life}",
-                storage_path=str(folder),
+                **where,
                 stop=Until(self.over),
                 callbacks=[watcher],
-                failure_config=tune.FailureConfig(max_failures=2),
+                failure_config=tune.FailureConfig(max_failures=failures),
                 checkpoint_config=tune.CheckpointConfig(num_to_keep=2),
                 verbose=0,
             ),
@@ -172,11 +191,14 @@ class Life:
             ) from error
         finally:
             self.finish()
+        if self.fault and not self.broken():
+            raise EndedError(f"{self.fault}, then go on with --resume {folder}")
 
     def finish(self) -> None:
         """Leave the folder as a reader wants it; with everything ended, history in one file."""
         self.progress.stop()
         self.board.close()
+        self.sweep()
         self.tables()
         if self.study.count(*ENDED) == self.study.trials:
             with self.spared():
@@ -195,7 +217,7 @@ class Life:
 
     def over(self) -> bool:
         """Whether the run shall end before its trials do."""
-        return self.interrupt.raised or self.out_of_time or self.broken()
+        return self.interrupt.raised or self.out_of_time or self.broken() or bool(self.fault)
 
     @property
     def seconds(self) -> float:
@@ -212,25 +234,33 @@ class Life:
             self.began = time.monotonic()
         self.fresh.append(_row(record, record.newest))
         self.board.report(record, record.newest)
+        if record.newest.get("fell_back"):
+            self.note(faults.fallen(record))
+
+    def note(self, told: str) -> None:
+        self.console.print(f"note: {told}", soft_wrap=True, highlight=False, markup=False)
+
+    def on_fault(self, told: str) -> None:
+        self.fault = self.fault or told
 
     def on_end(self, record: Record) -> None:
         self.board.end(record)
-        with self.spared():
-            self.strip(record)
-            self.crown()
-
-    def strip(self, record: Record) -> None:
-        """Keep the weights of an ended trial if it is one of the best, and of none it displaces."""
         ranking = self.study.ranking()
+        with self.spared():
+            self.strip(record, ranking)
+            self.crown(ranking)
+
+    def strip(self, record: Record, ranking: Sequence[Record]) -> None:
+        """Keep the weights of an ended trial if it is one of the best, and of none it displaces."""
         keep = max(1, self.keep)  # best/ is made of the first one's
         kept = {winner.name for winner in ranking[:keep]}
         for other in (record, *ranking[keep : keep + 1]):
             last = max(other.reports, default=0)
-            checkpoints.strip(self.store.folder, other.name, other.name in kept, last)
+            checkpoints.strip(self.store.folder, other.segment, other.name in kept, last)
 
-    def crown(self) -> None:
+    def crown(self, ranking: Sequence[Record]) -> None:
         """Put the best trial's config, metrics and selected weights into best/."""
-        best = next(iter(self.study.ranking()), None)
+        best = next(iter(ranking), None)
         if best is None or best.name == self.best:
             return
         metrics = {
@@ -241,17 +271,29 @@ class Life:
             "selected": self.study.selected(best),
             "images": self.images,
         }
-        file = checkpoints.weights(self.store.folder, best.name)
+        file = checkpoints.weights(self.store.folder, best.segment)
         self.store.write_best(best.config, metrics, file if file.exists() else None)
         if file.exists():
             self.best = best.name
 
+    def sweep(self) -> None:
+        """Drop the checkpoints that no member of a population can go on from any more."""
+        stale = self.study.generations.stale
+        with self.spared():
+            while stale:
+                checkpoints.strip(self.store.folder, stale.pop(), False, 0)
+
     def on_tick(self) -> None:
         self.flush()
+        self.sweep()
         if self.progress.due and self.began is not None:
             self.progress.update(self.view())
-        if time.monotonic() - self.written >= TABLE_SECONDS:
+        if time.monotonic() - self.written >= self.pause:
             self.tables()
+        if time.monotonic() - self.looked >= LOOK_SECONDS:
+            self.looked = time.monotonic()
+            if not faults.standing():
+                self.on_fault("Ray: none of its machines is left; see what killed it")
 
     def view(self) -> Any:
         """What the display shows."""
@@ -262,9 +304,12 @@ class Life:
         """Bring the tables up to date."""
         with self.spared():
             self.store.write_trials(self.study.records.values(), self.columns)
+            if self.study.generations.lanes:
+                self.store.write_schedule(self.study.records.values(), self.columns)
             if self.fresh:
                 self.store.add_history(self.fresh)
                 self.fresh = []
+            self.board.copy()
         self.written = time.monotonic()
 
 

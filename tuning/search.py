@@ -17,15 +17,20 @@ from trainables.cost import least_on_gpu, try_out
 from trainables.data.dataset import Dataset, prepare
 from trainables.data.sources.roots import roots
 from trainables.errors import ConfigError
-from trainables.paths import expanded
-from trainables.select import MODES
 from tuning import commandline, journal, yamls
-from tuning.allocate import Equal, dealer_of, notes
+from tuning.allocate import Equal, dealer_of
+from tuning.changes import changed
 from tuning.checkpoints import final
+from tuning.faults import counted
 from tuning.flags import program, shown_path, use_data_root
 from tuning.forecast import forecast
+from tuning.front import front
 from tuning.holes import walk
+from tuning.making import earlier, entries_of, make_study
 from tuning.manifest import check, describe, images, read, stamp, write_labels
+from tuning.notes import notes
+from tuning.places import place_of, plain
+from tuning.priors import warmed
 from tuning.progress import Promise, summary
 from tuning.resources import (
     Resources,
@@ -37,11 +42,10 @@ from tuning.resources import (
 )
 from tuning.room import heaviest, refuse_rows
 from tuning.run import EndedError, Life, interruptible
-from tuning.schedulers import SCHEDULERS
-from tuning.session import NotStartedError, cluster, quieten
+from tuning.session import NotStartedError, cluster, quieten, reachable
 from tuning.space import Plan, load
-from tuning.store import Store, storage_folder
-from tuning.study import ENDED, Lane, Study
+from tuning.store import Store
+from tuning.study import ENDED, Study
 
 STARTING = "starting Ray; the first trial reports in 10 to 20 s, later on a busy machine"
 DONE, NOTHING, WRONG, INTERRUPTED = 0, 1, 2, 130
@@ -65,14 +69,22 @@ def main(argv: list[str] | None = None) -> int:
 def search(args: Namespace) -> int:
     """Plan a study or take up an interrupted one, and run it."""
     quieten()  # before anything imports Ray, which reads the environment then
+    if args.address and not args.dry_run:
+        reachable(args.address)
     if args.data_root is not None:
         use_data_root(args.data_root)  # the processes of a Ray of ours inherit it
         roots()
     console = Console()
     if args.resume:
-        store = Store.open(expanded(args.resume, f"--resume {args.resume}").absolute())
+        store = Store.open(place_of(args.resume, "--resume"))
         manifest = read(store)
-        plan = Plan.from_plain(manifest["plan"])
+        plan = changed(
+            Plan.from_plain(manifest["plan"]),
+            trials=args.trials,
+            methods=args.method,
+            spaces=[Path(path) for path in args.space],
+            settings=args.set,
+        )
     else:
         given = {name: getattr(args, name) for name in commandline.STUDY_FLAGS}
         plan = load(
@@ -82,14 +94,22 @@ def search(args: Namespace) -> int:
             settings=args.set,
             seed=args.seed,
             study_flags={
-                name: yamls.parse(text, f"--{name} {text}")
+                name: yamls.parse(text, f"--{name.replace('_', '-')} {text}")
                 for name, text in given.items()
                 if text is not None
             },
         )
-        store = Store(storage_folder(args.storage or "results") / study_name(args.name, plan))
+        store = Store(
+            place_of(args.storage or "results", "--storage") / study_name(args.name, plan)
+        )
+    dealer_of(plan)  # which refuses a searcher that cannot search these chains
     local = None if args.address else local_resources(args)
     data = prepare(plan.example.task)
+    if args.warm_start:
+        known = [earlier(place_of(text, "--warm-start")) for text in args.warm_start]
+        plan, told = warmed(plan, data.noise.hash, known)
+        for line in told:
+            console.print(f"note: {line}", soft_wrap=True, highlight=False)
     weights = try_out(plan.example, data)
     heavy = heaviest(plan, data)
     total = None
@@ -131,7 +151,7 @@ def live(
     local: Resources | None,
 ) -> int:
     """One life of a study, and what is said of it at the end."""
-    entries = list(journal.read(store.folder / "journal")) if args.resume else []
+    written = entries_of(plan, store.folder) if args.resume else []
     book = journal.Journal(store.folder / "journal")
     study = make_study(plan, lambda entry, flush: book.append(entry, flush=flush))
     holes = [hole for chain in plan.chains for hole in walk(chain.holes)]
@@ -143,14 +163,18 @@ def live(
         time_limit=args.time,
         free=study.dealer.free,
         equal=isinstance(study.dealer, Equal),
+        second=plan.study.get("second", "none"),
     )
     manifest = store.read_json("manifest.json")
     lives = manifest["lives"]
     lives.append({"began": stamp(), "command": args.argv})
+    manifest["plan"] = plan.plain  # which a resume may have changed
     store.write_json("manifest.json", manifest)
     with book, interruptible() as interrupt:
-        study.replay(entries, lambda r: bool(final(store.folder, r.name, max(r.reports))))
+        study.replay(written, lambda r: bool(final(store.folder, r.segment, max(r.reports))))
         book.append({"kind": "life", "life": len(lives), "time": time.time()}, flush=True)
+        if args.retry_failed and not study.retry():
+            console.print("note: --retry-failed: no trial has failed", highlight=False)
         life = Life(
             study=study,
             store=store,
@@ -164,6 +188,7 @@ def live(
             images=images(data),
             broken=lambda: book.broken is not None,
             flush=book.flush_due,
+            max_failures=args.max_failures,
         )
         life.board.labels(data.noise.transitions, data.classes)
         for note in (*plan.notes, *notes(plan)):
@@ -181,43 +206,20 @@ def live(
     store.write_json("manifest.json", manifest)
     resume = f"{program('python')} -m tuning.search --resume {shown_path(store.folder)}"
     resume += commandline.where(args)
-    board = f"{program('tensorboard')} --logdir {shown_path(store.folder.parent)}"
+    board = f"{program('tensorboard')} --logdir {shown_path(plain(store.folder.parent))}"
     if not finished:
         console.print(f"{how}; nothing is lost, go on with the command below", style="bold")
     console.print(summary(life.view(), promise))
+    if failed := counted(study.records.values()):
+        console.print(failed, soft_wrap=True, highlight=False, markup=False)
     following = board if finished else resume
     # for copying: never broken at the screen's width
     console.print(f"folder  {store.folder}\nnext    {following}", soft_wrap=True, highlight=False)
     if args.json:
-        print(json.dumps(verdict(study, store, how)))
+        print(json.dumps(verdict(study, store, how, promise.second)))
     if how == "interrupted":
         return INTERRUPTED
     return DONE if study.count("done", "stopped") else NOTHING
-
-
-def make_study(plan: Plan, write: Any) -> Study:
-    """The study of a plan: its dealer, and a scheduler for each chain."""
-    settings = plan.study
-    mode = MODES[settings["metric"]]
-    epochs = plan.example.task.epochs
-    lanes = [
-        Lane(
-            chain=chain.chain,
-            rule=SCHEDULERS[settings["scheduler"]](
-                epochs, mode=mode, grace=settings["grace"], factor=settings["factor"]
-            ),
-            config=chain.config,
-        )
-        for chain in plan.chains
-    ]
-    return Study(
-        lanes,
-        dealer=dealer_of(plan),
-        epochs=epochs,
-        mode=mode,
-        select=settings["select"],
-        write=write,
-    )
 
 
 def study_name(given: str | None, plan: Plan) -> str:
@@ -230,7 +232,7 @@ def study_name(given: str | None, plan: Plan) -> str:
     return given
 
 
-def verdict(study: Study, store: Store, how: str) -> dict[str, Any]:
+def verdict(study: Study, store: Store, how: str, second: str = "none") -> dict[str, Any]:
     """What `--json` prints."""
     ranking = study.ranking()
     best = None
@@ -242,8 +244,14 @@ def verdict(study: Study, store: Store, how: str) -> dict[str, Any]:
             "last": first.last,
             "params": first.params,
         }
-    counts = {name: study.count(name) for name in ("done", "stopped", "failed")}
-    return {"study": str(store.folder), "how": how, "trials": study.trials, **counts, "best": best}
+    told: dict[str, Any] = {"study": str(store.folder), "how": how, "trials": study.trials}
+    told |= {name: study.count(name) for name in ("done", "stopped", "failed")} | {"best": best}
+    if second != "none":
+        told["front"] = [
+            {"trial": record.name, "score": record.score, second: record.cost(second)}
+            for record in front(ranking, second)
+        ]
+    return told
 
 
 if __name__ == "__main__":

@@ -14,14 +14,20 @@ from ray.tune.result import AUTO_RESULT_KEYS
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from tuning import faults
+from tuning.places import Place, Remote
 from tuning.study import Record, Study
 
 TUNES = {*AUTO_RESULT_KEYS, "trial_id", "timesteps_total", "experiment_tag", "hostname"}
 
 
 def name_of(trial: Any) -> str:
-    """Our name of one of Tune's trials; Tune's own ids differ in each life."""
-    name: str = trial.config["trial"]["name"]
+    """Our name of one of Tune's trials; Tune's own ids differ in each life.
+
+    To Tune, each generation of a population's member is a trial, with a folder of its own.
+    """
+    about = trial.config["trial"]
+    name: str = about.get("member", about["name"])
     return name
 
 
@@ -36,29 +42,41 @@ def report_of(result: dict[str, Any]) -> dict[str, Any]:
     return report
 
 
+def handed(place: Place) -> Any:
+    """A checkpoint as Tune hands it to a trial, wherever it runs."""
+    if isinstance(place, Remote):
+        return tune.Checkpoint(str(place.key), filesystem=place.fs)
+    return tune.Checkpoint.from_directory(place)
+
+
 class Asker(Searcher):
     """Hands the study's suggestions to Tune."""
 
     def __init__(
-        self, study: Study, checkpoint: Callable[[str], Path | None], labels: str | None
+        self, study: Study, checkpoint: Callable[[str], Place | None], labels: str | None
     ) -> None:
         super().__init__()
         self.study, self.checkpoint, self.labels = study, checkpoint, labels
+        self.out: set[str] = set()  # what Tune has been given and has not completed
 
     def set_search_properties(self, *args: Any, **kwargs: Any) -> bool:
         return True
 
     def suggest(self, trial_id: str) -> Any:
         record = self.study.next()
-        if record is None:
-            return Searcher.FINISHED  # None would block Tune while nothing runs
-        about: dict[str, Any] = {"name": record.name, "labels": self.labels}
-        if path := self.checkpoint(record.name):
-            about["from"] = str(path)
+        if record is None:  # None would block Tune while nothing runs
+            return None if self.out and self.study.waiting else Searcher.FINISHED
+        self.out.add(trial_id)
+        about: dict[str, Any] = {"name": record.segment, "labels": self.labels}
+        if record.generation:
+            about["member"] = record.name
+        found = (self.checkpoint(folder) for folder in record.origins)
+        if place := next((place for place in found if place), None):
+            about["from"] = handed(place)
         return {**record.config, "trial": about}
 
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
-        pass
+        self.out.discard(trial_id)
 
     def save(self, checkpoint_path: str) -> None:
         pass  # the journal rebuilds it
@@ -84,8 +102,10 @@ class Decider(FIFOScheduler):
     def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
         report = report_of(result)
         self.told[name_of(trial)] = report["report"]
-        stop = self.study.report(name_of(trial), report) == "STOP"
-        return str(TrialScheduler.STOP if stop else TrialScheduler.CONTINUE)
+        decision = self.study.report(name_of(trial), report)
+        if decision == "CONTINUE":
+            return str(TrialScheduler.CONTINUE)
+        return str(TrialScheduler.STOP)  # what pauses is saved, too, and goes on as another trial
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -99,6 +119,9 @@ class Watcher(tune.Callback):
         decider: through which most reports come.
         on_report, on_end: called after the study has taken it in.
         on_tick: called several times a second.
+        on_retry: called with a line when a trial that failed is tried again.
+        on_fault: called with a line when a trial failed for the storage's sake, which the next life
+            tries again.
     """
 
     def __init__(
@@ -109,9 +132,12 @@ class Watcher(tune.Callback):
         on_report: Callable[[Record], None],
         on_end: Callable[[Record], None],
         on_tick: Callable[[], None],
+        on_retry: Callable[[str], None],
+        on_fault: Callable[[str], None],
     ) -> None:
         self.study, self.decider = study, decider
         self.on_report, self.on_end, self.on_tick = on_report, on_end, on_tick
+        self.on_retry, self.on_fault = on_retry, on_fault
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -123,10 +149,23 @@ class Watcher(tune.Callback):
         self.on_report(self.study.records[name])
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._end(trial, self.study.ended_as(name_of(trial)))
+        _forget(trial)
+        if not self.study.stands(name_of(trial)):
+            self._end(trial, self.study.ended_as(name_of(trial)))
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        written = _written(trial)
+        self.on_retry(f"{name_of(trial)} is tried again after: {faults.told(written)}")
+        fault = faults.fault_of(written)
+        if fault and not fault.heals:  # once more, as another trial may have had the memory
+            trial.max_failures = trial.num_failures
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._end(trial, "failed", _reason(trial))
+        written = _written(trial)
+        if faults.fault_of(written) is faults.STORAGE:
+            self.on_fault(f"{name_of(trial)}: {faults.told(written)}")
+        else:
+            self._end(trial, "failed", faults.told(written))
 
     def _end(self, trial: Any, status: str, error: str | None = None) -> None:
         try:
@@ -140,6 +179,12 @@ class Watcher(tune.Callback):
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
+
+
+def _forget(trial: Any) -> None:
+    """Drop what Tune holds of each ended trial and nobody reads: 50 KiB of running statistics."""
+    trial.run_metadata.metric_analysis.clear()
+    trial.run_metadata.metric_n_steps.clear()
 
 
 class Until(tune.Stopper):
@@ -158,10 +203,9 @@ class Until(tune.Stopper):
         return {}
 
 
-def _reason(trial: Any) -> str:
-    """The last line of a failed trial's traceback."""
+def _written(trial: Any) -> str:
+    """What Tune wrote of all failures of a trial."""
     try:
-        lines = Path(trial.error_file).read_text().strip().splitlines()
-        return lines[-1].strip()[:500]
-    except (OSError, TypeError, IndexError):
-        return "ended without a message"
+        return Path(trial.error_file).read_text(errors="replace")
+    except (OSError, TypeError):
+        return ""

@@ -106,7 +106,10 @@ WRONG: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "no time": ((*MR, "--time", "0s"), ("--time 0s", "10m")),
     "name with a slash": ((*MR, "--name", "a/b"), ("--name a/b", "slash")),
     "name of the folder above": ((*MR, "--name", ".."), ("--name ..", "slash")),
-    "study exists": ((*MR, "--storage", ".", "--name", "there"), ("there", "exists", "--resume")),
+    "study exists": (
+        (*MR, "--storage", ".", "--name", "there"),
+        ("there", "exists", "is no study"),
+    ),
     "storage is a file": ((*MR, "--storage", "file"), ("file", "is a file", "another folder")),
     "storage below a file": ((*MR, "--storage", "file/x"), ("file", "is a file", "another folder")),
     "object store": ((*MR, "--storage", "hdfs://b/x"), ("--storage hdfs://b/x", "known: file")),
@@ -130,6 +133,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name, content in FILES.items():
         Path(name).write_bytes(content)
     Path("there").mkdir()
+    Path("there/notes.txt").touch()
     before = everything(tmp_path)
     yield
     assert everything(tmp_path) == before  # no study folder, not even an empty results

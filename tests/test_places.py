@@ -1,6 +1,5 @@
 """Places: a folder and an object store answer alike; a study's files and claims in both."""
 
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -244,4 +243,12 @@ def test_the_lease_of_a_dead_driver_is_taken(quick: None) -> None:
         assert time.monotonic() - began >= claims.WATCHED
         assert b"gone" not in (study / "lease.json").read_bytes()
     assert not (study / "lease.json").exists()
-    assert threading.active_count() < 50
+
+
+def test_a_driver_that_was_silent_for_too_long_learns_that_it_lost_the_study(quick: None) -> None:
+    study = bucket() / "study"
+    with claims.claimed(study) as claim:
+        assert not claim.lost.wait(0.2)
+        write(study / "lease.json", b'{"id": "another"}')
+        assert claim.lost.wait(5)
+    assert (study / "lease.json").read_bytes() == b'{"id": "another"}'

@@ -421,7 +421,7 @@ def test_a_trial_that_cannot_run_is_told_as_failed(studies: Studies) -> None:
 FULL = """
 import errno, os, sys
 from types import SimpleNamespace
-from tuning import journal
+from tuning import segments
 from tuning.search import main
 
 asked = 0
@@ -433,7 +433,7 @@ def fsync(number):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     os.fsync(number)
 
-journal.os = SimpleNamespace(fsync=fsync)
+segments.os = SimpleNamespace(fsync=fsync)
 sys.exit(main(sys.argv[1:]))
 """
 

@@ -361,6 +361,8 @@ def test_failed_trials_are_counted_and_keep_their_error() -> None:
         ({"kept": 1}, True),
         ({"checkpoint": True}, True),
         ({"checkpoint": False}, False),
+        ({"done": True}, True),
+        ({"epoch": 2.0, "score": -9.0}, True),  # the worst of three at a rung is stopped
     ],
 )
 def test_a_report_that_a_checkpoint_follows_is_on_disk_first(
@@ -368,6 +370,9 @@ def test_a_report_that_a_checkpoint_follows_is_on_disk_first(
 ) -> None:
     written: list[tuple[str, bool]] = []
     study = make([])
+    for name in ("a", "b"):
+        for epoch in (1.0, 2.0):
+            study.lanes["mr"].rule.decide(name, epoch, 9.0)
     study.write = lambda entry, flush: written.append((entry["kind"], flush))
     record = study.next()
     assert record

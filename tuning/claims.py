@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from secrets import token_hex
 
@@ -27,16 +28,23 @@ WATCHED = 4 * BEAT  # a lease that stays the same so long is a dead driver's
 SETTLED = 1.0  # seconds until a lease of somebody who came at the same moment is seen
 
 
+@dataclass
+class Claim:
+    """A study held; `lost` once another driver has taken it from one that was silent for long."""
+
+    lost: threading.Event = field(default_factory=threading.Event)
+
+
 @contextmanager
-def claimed(folder: Place) -> Iterator[None]:
+def claimed(folder: Place) -> Iterator[Claim]:
     """Hold a study until the block ends.
 
     Raises:
         ConfigError: another driver holds it.
     """
     if isinstance(folder, Remote):
-        with _leased(folder / "lease.json"):
-            yield
+        with _leased(folder / "lease.json") as claim:
+            yield claim
         return
     assert isinstance(folder, Path)
     lock = FileLock(folder / ".lock", timeout=0)
@@ -45,13 +53,13 @@ def claimed(folder: Place) -> Iterator[None]:
     except Timeout:
         raise _taken(folder) from None
     try:
-        yield
+        yield Claim()  # the system takes no lock away
     finally:
         lock.release()
 
 
 @contextmanager
-def _leased(lease: Remote) -> Iterator[None]:
+def _leased(lease: Remote) -> Iterator[Claim]:
     end = time.monotonic() + WATCHED
     found = _read(lease)
     while found is not None and time.monotonic() < end:
@@ -65,24 +73,28 @@ def _leased(lease: Remote) -> Iterator[None]:
     time.sleep(SETTLED)
     if _read(lease) != _beat(mine, 0):
         raise _taken(lease.parent)
-    over = threading.Event()
-    renewing = threading.Thread(target=_renew, args=(lease, mine, over), daemon=True)
+    claim, over = Claim(), threading.Event()
+    renewing = threading.Thread(target=_renew, args=(lease, mine, claim, over), daemon=True)
     renewing.start()
     try:
-        yield
+        yield claim
     finally:
         over.set()
         renewing.join()
         with suppress(OSError):
-            remove(lease)
+            if not claim.lost.is_set():
+                remove(lease)
 
 
-def _renew(lease: Remote, mine: dict[str, object], over: threading.Event) -> None:
+def _renew(lease: Remote, mine: dict[str, object], claim: Claim, over: threading.Event) -> None:
     beat = 0
     while not over.wait(BEAT):
-        beat += 1
         with suppress(OSError):  # a store that is away for a while
-            write(lease, _beat(mine, beat))
+            if _read(lease) != _beat(mine, beat):
+                claim.lost.set()
+                return
+            write(lease, _beat(mine, beat + 1))
+            beat += 1
 
 
 def _beat(mine: dict[str, object], beat: int) -> bytes:

@@ -97,7 +97,7 @@ with --resume:
   --retry-failed            failed trials once more, from their beginning
 what would make scores incomparable is refused
 
-exit codes: 0 done; 1 no trial finished, or the disk failed; 2 a wrong command, file or
+exit codes: 0 done; 1 no trial finished, or disk or Ray failed; 2 a wrong command, file or
             value; 130 interrupted
 """
 
@@ -154,7 +154,8 @@ def parser() -> Parser:
     where.add_argument(
         "--max-failures",
         metavar="N",
-        help="how often a trial that failed goes on from its last checkpoint (2)",
+        help="how often a trial that failed goes on from its last checkpoint (2); for want of "
+        "memory, once",
     )
     where.add_argument("--address", metavar="HOST:PORT", help="a running Ray cluster, or auto")
     where.add_argument("--data-root", metavar="FOLDER", help=f"{DATA_ROOT} (this machine's)")

@@ -32,7 +32,8 @@ class Fault:
 
 STORAGE = Fault(
     "storage",
-    r"\[errno (5|28|30|107|116|122)\]",  # failing, full, read-only, away, stale, over quota
+    r"\[errno (5|28|30|107|116|122)\]"  # failing, full, read-only, away, stale, over quota
+    r"|OSError: .*(AWS Error|google::cloud|GCS)",
     "put that right",
 )
 # Ray's message of any killed process names the system's want of memory among possible causes, so

@@ -14,7 +14,7 @@ from rich.console import Console
 from tuning import checkpoints, faults
 from tuning.board import Board
 from tuning.holes import Hole
-from tuning.places import Remote
+from tuning.places import Remote, remove
 from tuning.progress import Progress, Promise, view
 from tuning.resources import Resources
 from tuning.store import Store, column_types, next_life
@@ -119,6 +119,7 @@ class Life:
         """Put in order what an earlier life left half done; the journal says what is true."""
         with self.spared():
             self.store.drop_history()
+            remove(self.store.folder / "history.parquet")  # of a study that goes on after its end
         for record in self.study.records.values():
             for number in sorted(record.reports):
                 self.fresh.append(_row(record, record.reports[number]))

@@ -8,6 +8,7 @@ import json
 import sys
 import time
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -127,19 +128,21 @@ def search(args: Namespace) -> int:
         found = forecast(plan, data, shown, store.folder, total)
         console.print(found, soft_wrap=True, highlight=False)
         return DONE
-    if not args.resume:
-        store.create()
-        store.write_json("manifest.json", describe(plan, data, args.argv))
-        write_labels(store, data)
-    else:
+    if args.resume:
         check(manifest, data, store.folder)
-    try:
-        with store.claimed():
-            return live(args, console, store, plan, data, local)
-    except (ConfigError, NotStartedError):
-        if not args.resume:
-            store.discard()  # nothing has begun
-        raise
+    else:
+        store.create()
+    with store.claimed() as claim:
+        try:
+            if not args.resume:
+                write_labels(store, data)
+                # last: with it the folder is a study
+                store.write_json("manifest.json", describe(plan, data, args.argv))
+            return live(args, console, store, plan, data, local, claim.lost.is_set)
+        except (ConfigError, NotStartedError):
+            if not args.resume:
+                store.discard()  # nothing has begun
+            raise
 
 
 def live(
@@ -149,8 +152,9 @@ def live(
     plan: Plan,
     data: Dataset,
     local: Resources | None,
+    lost: Callable[[], bool],
 ) -> int:
-    """One life of a study, and what is said of it at the end."""
+    """One life of a study, and what is said of it at the end; `lost` to another driver, it ends."""
     written = entries_of(plan, store.folder) if args.resume else []
     book = journal.Journal(store.folder / "journal")
     study = make_study(plan, lambda entry, flush: book.append(entry, flush=flush))
@@ -174,7 +178,8 @@ def live(
         study.replay(written, lambda r: bool(final(store.folder, r.segment, max(r.reports))))
         book.append({"kind": "life", "life": len(lives), "time": time.time()}, flush=True)
         if args.retry_failed and not study.retry():
-            console.print("note: --retry-failed: no trial has failed", highlight=False)
+            told = "no trial has failed, members of populations aside"
+            console.print(f"note: --retry-failed: {told}", highlight=False)
         life = Life(
             study=study,
             store=store,
@@ -186,7 +191,7 @@ def live(
             interrupt=interrupt,
             labels=manifest["noise"]["hash"],
             images=images(data),
-            broken=lambda: book.broken is not None,
+            broken=lambda: book.broken is not None or lost(),
             flush=book.flush_due,
             max_failures=args.max_failures,
         )
@@ -200,6 +205,8 @@ def live(
                 life.run(local or cluster_resources(args, found))
         else:
             life.finish()
+    if lost():
+        raise EndedError(f"{store.folder}: silent for too long, this driver lost it to another")
     finished = study.count(*ENDED) == study.trials
     how = "finished" if finished else "interrupted" if interrupt.raised else "out of time"
     lives[-1] |= {"ended": stamp(), "how": how, "seconds": round(life.seconds, 3)}

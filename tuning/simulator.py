@@ -163,6 +163,8 @@ def differences(study: Study, entries: Sequence[Entry]) -> list[str]:
             if decision != entry["decision"]:
                 found.append(f"{name} report {entry['report']}: decided now is {decision}")
             study.stands(name)
+        elif entry["kind"] == "retry":
+            record.status, record.error = "pending", None
         elif entry["kind"] == "end":
             if record.status in ENDED:
                 found.append(f"{name}: ended twice")

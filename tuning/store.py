@@ -88,15 +88,14 @@ class Store:
                 _made(self.folder)
             else:
                 reach(self.folder)
-                if children(self.folder):
-                    told = f"{self.folder}: {_THERE} {self.folder}"
+                if not _unborn(self.folder):
+                    told = f"{self.folder}: {_there(self.folder)}"
                     raise ConfigError(f"{told}, or choose another name")
             try:
                 write(self.folder / "probe", b"0" * 4096)
                 remove(self.folder / "probe")
             except OSError:
-                if isinstance(self.folder, Path):
-                    self.folder.rmdir()  # nothing stands in the way of a second try
+                remove(self.folder)  # nothing stands in the way of a second try
                 raise
 
     def discard(self) -> None:
@@ -110,7 +109,7 @@ class Store:
         """The store of a study begun earlier; ConfigError where there is none."""
         with _told(folder, "read"):
             reach(folder)
-        for place in (folder, folder / "manifest.json", folder / "journal"):
+        for place in (folder, folder / "manifest.json"):
             with _told(folder, "read"):
                 there = place.exists()
             if not there:
@@ -118,18 +117,18 @@ class Store:
         return cls(folder)
 
     @contextmanager
-    def claimed(self) -> Iterator[None]:
+    def claimed(self) -> Iterator[claims.Claim]:
         """Keep other drivers out of the study; a kill gives it free.
 
         Raises:
             ConfigError: another driver is at it.
         """
-        with claims.claimed(self.folder):
+        with claims.claimed(self.folder) as claim:
             if isinstance(self.folder, Path):
                 best, old = self.folder / "best", self.folder / ".best.old"
                 if old.exists() and not best.exists():
                     old.rename(best)  # a driver died between two renames
-            yield
+            yield claim
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
         """Write a JSON file such as the manifest; NaN and infinity are refused."""
@@ -255,18 +254,29 @@ def _cell(value: Any, kind: pa.DataType) -> Any:
     return float(value) if pa.types.is_floating(kind) else int(value)
 
 
-_THERE = "exists already; continue it with --resume"
+def _there(folder: Place) -> str:
+    """What is to be said of a folder that cannot be a new study's."""
+    if (folder / "manifest.json").exists():
+        return f"exists already; continue it with --resume {folder}"
+    return "exists already and is no study"
+
+
+def _unborn(folder: Place) -> bool:
+    """Whether all in a folder is what a driver leaves that was killed before its manifest."""
+    return {place.name for place in children(folder)} <= {".lock", "lease.json", "labels.parquet"}
 
 
 def _made(folder: Path) -> None:
-    """Make a folder that is not there."""
+    """Make a folder that is not there, or holds no study yet."""
     try:
         folder.mkdir(parents=True)
     except (FileExistsError, NotADirectoryError) as error:
+        if folder.is_dir() and _unborn(folder):
+            return
         there = next(p for p in (folder, *folder.parents) if p.exists())
         told = "is a file where a folder must go; move it"
         if there == folder and there.is_dir():
-            told = f"{_THERE} {there}"
+            told = _there(folder)
         raise ConfigError(f"{there}: {told}, or choose another folder") from error
 
 

@@ -109,13 +109,16 @@ class Study:
     def report(self, name: str, report: Mapping[str, Any]) -> Decision:
         """Take in a report; decide whether its trial goes on."""
         record = self.records[name]
-        again = record.since < report["report"] and report["report"] in record.decisions
-        decision: Decision = record.decisions[report["report"]] if again else "CONTINUE"
-        if _judged(report) and not again:
+        decision: Decision = "CONTINUE"
+        if _judged(report):
             rule = self.lanes[record.chain].rule
             decision = rule.decide(name, report["epoch"], report["score"])
+        if record.since < report["report"]:  # made again, it gets the decision that it got
+            decision = record.decisions.get(report["report"], decision)
         entry = {"kind": "report", "trial": name, **report, "decision": decision}
-        saves = report["kept"] or report.get("checkpoint") or decision == "PAUSE"
+        # Tune saves after these: no checkpoint may be ahead of the journal
+        saves = report["kept"] or report.get("checkpoint") or report["done"]
+        saves = saves or decision != "CONTINUE"
         self.write(entry, bool(saves))
         self._take(entry)
         return decision
@@ -130,7 +133,8 @@ class Study:
 
         A member of a population is not: its generation went on without it.
         """
-        failed = [r for r in self.records.values() if r.status == "failed" and not r.generation]
+        alone = self.records.values() if not self.generations.lanes else ()
+        failed = [record for record in alone if record.status == "failed"]
         for record in failed:
             self._note({"kind": "retry", "trial": record.name}, flush=True)
             self.again.append(record)

@@ -102,10 +102,11 @@ def search(
 
     from tuning import journal
     from tuning.holes import walk
+    from tuning.interrupts import interruptible
     from tuning.making import make_study
     from tuning.progress import Promise as Promise
     from tuning.resources import Resources
-    from tuning.run import Life, interruptible
+    from tuning.run import Life
     from tuning.space import load
     from tuning.store import Store
 

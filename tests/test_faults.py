@@ -1,7 +1,8 @@
 """What ends trials and studies: told apart, answered, and survived.
 
 The slow ones run real studies. A disk that is full is a file's presence: every process of such a
-study has a `sitecustomize` whose `os.fsync` fails where the file says so.
+study has a `sitecustomize` whose `os.fsync` fails where the file says so. So is an actor that dies
+as it turns to its next trial.
 """
 
 import json
@@ -28,10 +29,11 @@ from tuning import faults, journal
 from tuning.allocate import Equal
 from tuning.commandline import parse, where
 from tuning.holes import Hole, Log
+from tuning.interrupts import Interrupt
 from tuning.journal import Journal
 from tuning.progress import Promise
 from tuning.resources import Resources
-from tuning.run import EndedError, Interrupt, Life
+from tuning.run import EndedError, Life
 from tuning.schedulers import FIFO
 from tuning.searchers import Problem, Random
 from tuning.space import ChainSpace
@@ -157,6 +159,7 @@ def watcher(life: Life) -> Watcher:
         on_tick=life.on_tick,
         on_retry=life.note,
         on_fault=life.on_fault,
+        starts=Counter(),
     )
 
 
@@ -203,6 +206,36 @@ def test_what_will_not_heal_is_tried_once_more_only(
     assert isinstance(life.console.file, StringIO)
     (line,) = life.console.file.getvalue().splitlines()
     assert line == f"note: mr-0000 is tried again after: {faults.told(TOLD[name][0])}"
+
+
+def test_a_process_killed_before_its_trial_began_costs_a_failure_and_not_the_trial(
+    life: Life, watcher: Watcher, tmp_path: Path
+) -> None:
+    """Tune gives such a trial up at once; it is issued again when Tune runs again."""
+    trial = tunes(life, tmp_path, HEAD + KILLED, failures=4)  # three, the last counted twice
+    record = life.study.records["mr-0000"]
+    watcher.on_trial_error(1, [], trial)
+    assert record.status == "pending"
+    other = life.study.next()
+    assert other is not None
+    assert (other.name, life.study.next()) == ("mr-0001", None)  # not within the same run
+    assert life.study.take_late()
+    assert life.study.next() is record
+    assert not life.study.take_late()
+    watcher.on_trial_error(1, [], trial)  # 6 failures of 5
+    assert record.status == "failed"
+    assert record.error is not None
+    assert "its process was killed" in record.error
+    assert not life.study.take_late()
+
+
+@pytest.mark.parametrize("text", [TASK + "ValueError: loss is 3", TASK + CPU, TASK + CUDA])
+def test_what_would_fail_again_is_not_tried_later(
+    text: str, life: Life, watcher: Watcher, tmp_path: Path
+) -> None:
+    watcher.on_trial_error(1, [], tunes(life, tmp_path, text))
+    assert life.study.records["mr-0000"].status == "failed"
+    assert not life.study.take_late()
 
 
 @pytest.mark.parametrize(("number", "told"), [(5, "it went on from report 4"), (1, "it started")])
@@ -302,6 +335,27 @@ def fsync(number):
 
 os.fsync = fsync
 """
+MORTAL = """
+import os, signal, sys, threading, time
+
+def mortal():
+    while not hasattr(sys.modules.get("trainables.trial"), "trainable_for"):
+        time.sleep(0.01)
+    module = sys.modules["trainables.trial"]
+    real, made = module.Loop, []
+
+    def loop(*args, **more):
+        if made and os.path.exists("@FOLDER@/once"):  # its second trial
+            os.unlink("@FOLDER@/once")
+            os.kill(os.getpid(), signal.SIGKILL)
+        made.append(1)
+        return real(*args, **more)
+
+    module.Loop = loop
+
+if sys.argv[0].endswith("default_worker.py"):
+    threading.Thread(target=mortal, daemon=True).start()
+"""
 
 
 def until(ready: Callable[[], bool], driver: "subprocess.Popen[bytes]") -> None:
@@ -329,6 +383,27 @@ def test_two_drivers_and_two_actors_are_killed(ray_env: dict[str, str], tmp_path
     assert outcome.wrong == []
     assert outcome.kills == left
     assert outcome.lives == 3
+
+
+@pytest.mark.slow
+def test_an_actor_killed_while_it_turns_to_another_trial_is_no_end_of_it(
+    ray_env: dict[str, str], tmp_path: Path
+) -> None:
+    """Tune alone gives the trial up that the actor was to run next, however many may fail."""
+    site, folder = tmp_path / "site", tmp_path / "study"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(MORTAL.replace("@FOLDER@", str(site)))
+    (site / "once").touch()
+    env = ray_env | {"PYTHONPATH": f"{site}:{ray_env['PYTHONPATH']}"}
+    driver = start(folder, env, (*SMALL, "--trials", "5", "--concurrency", "1"))
+    log = folder.with_suffix(".log")
+    try:
+        assert driver.wait(timeout=LIMIT) == 0, log.read_text()
+    finally:
+        driver.kill()
+    assert not (site / "once").exists()
+    assert "is tried again later, after: its process was killed" in log.read_text()
+    assert wrong(folder, entries_of(folder)) == []
 
 
 @pytest.mark.slow

@@ -12,9 +12,10 @@ from rich.console import Console
 
 from tuning.allocate import Equal
 from tuning.holes import Hole, Log
+from tuning.interrupts import Interrupt
 from tuning.progress import Promise
 from tuning.resources import Resources
-from tuning.run import EndedError, Interrupt, Life
+from tuning.run import EndedError, Life
 from tuning.schedulers import FIFO
 from tuning.searchers import Problem, Random
 from tuning.space import ChainSpace

@@ -1,12 +1,11 @@
 """One life of a study: a search that finishes, is interrupted or runs out of time."""
 
 import logging
-import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import FrameType
 from typing import Any
 
 from rich.console import Console
@@ -14,6 +13,7 @@ from rich.console import Console
 from tuning import checkpoints, faults
 from tuning.board import Board
 from tuning.holes import Hole
+from tuning.interrupts import Interrupt
 from tuning.places import Remote, remove
 from tuning.progress import Progress, Promise, view
 from tuning.resources import Resources
@@ -24,38 +24,7 @@ TABLE_SECONDS = 3.0  # between two writings of the tables while a study runs
 MAX_FAILURES = 2  # of a trial, after which it is tried again from its last checkpoint
 REMOTE_SECONDS = 20.0  # the same in an object store, where each writing is a request or more
 LOOK_SECONDS = 10.0  # between two looks whether Ray still has a machine
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
 log = logging.getLogger(__name__)
-
-
-@dataclass
-class Interrupt:
-    """Ctrl-C and SIGTERM: the first one ends the run cleanly, the second at once."""
-
-    raised: bool = False
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        if self.raised:
-            raise KeyboardInterrupt
-        self.raised = True
-
-    def listen(self) -> None:
-        """Take the signals, also from whoever took them meanwhile; in the main thread."""
-        for number in SIGNALS:
-            signal.signal(number, self)
-
-
-@contextmanager
-def interruptible() -> Iterator[Interrupt]:
-    """Catch Ctrl-C and SIGTERM until the end of the block."""
-    flag = Interrupt()
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-    flag.listen()
-    try:
-        yield flag
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class EndedError(Exception):
@@ -133,8 +102,33 @@ class Life:
     def run(self, resources: Resources) -> None:
         """Search until nothing is left to do; the study's records then tell what came of it.
 
+        Tune runs once, and again for trials whose process died as it turned to them from the one
+        before: Tune itself gives those up, however many failures they are allowed.
+
         Raises:
             Exception: whatever ended Tune's run; the journal holds everything up to then.
+        """
+        folder = self.store.folder
+        starts: Counter[str] = Counter()
+        try:
+            self.tune(resources, starts)
+            while self.study.take_late() and not self.over():
+                self.tune(resources, starts)
+        except RuntimeError as error:  # as Tune wraps all that ends it, a full memory for one
+            cause = str(error.__cause__ or error).strip().splitlines()[-1]
+            raise EndedError(
+                f"Ray ended the search: {cause}; nothing is lost, go on with --resume {folder}"
+            ) from error
+        finally:
+            self.finish()
+        if self.fault and not self.broken():
+            raise EndedError(f"{self.fault}, then go on with --resume {folder}")
+
+    def tune(self, resources: Resources, starts: Counter[str]) -> None:
+        """Run Tune once, in a folder of its own.
+
+        Args:
+            starts: how often each trial failed in runs that gave it up before it began.
         """
         from ray import tune  # ours, quietened, by now
 
@@ -142,7 +136,6 @@ class Life:
         from tuning.tuner import Asker, Decider, Until, Watcher
 
         folder = self.store.folder
-        life = next_life(folder)
         where: dict[str, Any] = {"storage_path": str(folder)}
         if isinstance(folder, Remote):
             where = {"storage_path": str(folder.key), "storage_filesystem": folder.fs}
@@ -155,6 +148,7 @@ class Life:
             on_tick=self.on_tick,
             on_retry=self.note,
             on_fault=self.on_fault,
+            starts=starts,
         )
         failures = MAX_FAILURES if self.max_failures is None else self.max_failures
         tuner = tune.Tuner(
@@ -174,7 +168,7 @@ class Life:
                 trial_dirname_creator=lambda trial: str(trial.config["trial"]["name"]),
             ),
             run_config=tune.RunConfig(
-                name=f"tune/life-{life}",
+                name=f"tune/life-{next_life(folder)}",
                 **where,
                 stop=Until(self.over),
                 callbacks=[watcher],
@@ -183,17 +177,8 @@ class Life:
                 verbose=0,
             ),
         )
-        try:
-            tuner.fit()
-        except RuntimeError as error:  # as Tune wraps all that ends it, a full memory for one
-            cause = str(error.__cause__ or error).strip().splitlines()[-1]
-            raise EndedError(
-                f"Ray ended the search: {cause}; nothing is lost, go on with --resume {folder}"
-            ) from error
-        finally:
-            self.finish()
-        if self.fault and not self.broken():
-            raise EndedError(f"{self.fault}, then go on with --resume {folder}")
+        logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # the summary tells failures
+        tuner.fit()
 
     def finish(self) -> None:
         """Leave the folder as a reader wants it; with everything ended, history in one file."""

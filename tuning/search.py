@@ -27,6 +27,7 @@ from tuning.flags import program, shown_path, use_data_root
 from tuning.forecast import forecast
 from tuning.front import front
 from tuning.holes import walk
+from tuning.interrupts import interruptible
 from tuning.making import earlier, entries_of, make_study
 from tuning.manifest import check, describe, images, read, stamp, write_labels
 from tuning.notes import notes
@@ -42,7 +43,7 @@ from tuning.resources import (
     refuse_crowding,
 )
 from tuning.room import heaviest, refuse_rows
-from tuning.run import EndedError, Life, interruptible
+from tuning.run import EndedError, Life
 from tuning.session import NotStartedError, cluster, quieten, reachable
 from tuning.space import Plan, load
 from tuning.store import Store

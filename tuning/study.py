@@ -32,6 +32,7 @@ class Study:
     Attributes:
         again: to be issued before anything new: what an earlier life left unfinished, and the
             members of a population whose generation has turned.
+        late: to be issued when Tune runs again.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Study:
         self.records: dict[str, Record] = {}
         self.chains: dict[str, list[Record]] = {lane.chain: [] for lane in lanes}
         self.again: list[Record] = []
+        self.late: list[Record] = []
         self.places = count()  # of what is issued
         self.generations = Generations(lanes, self.chains, dealer.shares, mode)
 
@@ -139,6 +141,20 @@ class Study:
             self._note({"kind": "retry", "trial": record.name}, flush=True)
             self.again.append(record)
         return failed
+
+    def put_off(self, name: str) -> None:
+        """Issue a trial again, from its newest checkpoint, when Tune runs again.
+
+        Not before: to one run of Tune, two trials of one name would share a folder.
+        """
+        self.records[name].status = "pending"
+        self.late.append(self.records[name])
+
+    def take_late(self) -> bool:
+        """Make ready to issue what was put off; whether there is any."""
+        late, self.late = self.late, []
+        self.again += late
+        return bool(late)
 
     def stands(self, name: str) -> bool:
         """Whether a trial that Tune calls complete only waits for its generation to turn."""

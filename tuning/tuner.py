@@ -5,6 +5,7 @@ journal before the checkpoint it asks for exists. A trial that ends itself is se
 only.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,7 @@ class Watcher(tune.Callback):
         on_retry: called with a line when a trial that failed is tried again.
         on_fault: called with a line when a trial failed for the storage's sake, which the next life
             tries again.
+        starts: how often each trial failed in runs of Tune that gave it up before it began.
     """
 
     def __init__(
@@ -134,8 +136,9 @@ class Watcher(tune.Callback):
         on_tick: Callable[[], None],
         on_retry: Callable[[str], None],
         on_fault: Callable[[str], None],
+        starts: Counter[str],
     ) -> None:
-        self.study, self.decider = study, decider
+        self.study, self.decider, self.starts = study, decider, starts
         self.on_report, self.on_end, self.on_tick = on_report, on_end, on_tick
         self.on_retry, self.on_fault = on_retry, on_fault
 
@@ -161,11 +164,21 @@ class Watcher(tune.Callback):
             trial.max_failures = trial.num_failures
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        written = _written(trial)
-        if faults.fault_of(written) is faults.STORAGE:
-            self.on_fault(f"{name_of(trial)}: {faults.told(written)}")
+        name, written = name_of(trial), _written(trial)
+        fault = faults.fault_of(written)
+        if fault is faults.STORAGE:
+            self.on_fault(f"{name}: {faults.told(written)}")
+        elif fault and fault.heals and self._may_start(trial):
+            self.study.put_off(name)
+            self.on_retry(f"{name} is tried again later, after: {faults.told(written)}")
         else:
             self._end(trial, "failed", faults.told(written))
+
+    def _may_start(self, trial: Any) -> bool:
+        """Whether a trial may fail once more that Tune gives up, as it had not begun."""
+        # Tune may count the last of them twice, as its actor's and as its own
+        self.starts[name_of(trial)] += max(1, trial.num_failures - 1)
+        return self.starts[name_of(trial)] <= int(trial.max_failures)
 
     def _end(self, trial: Any, status: str, error: str | None = None) -> None:
         try:

@@ -61,6 +61,13 @@ def test_a_user_reads_when_a_gp_is_slow(methods: str, allocate: str) -> None:
     assert notes(plan("ce,mr", 600, "equal", searcher="gp")) == []  # a model for each chain
 
 
+def test_a_decay_that_is_searched_for_nothing_is_told() -> None:
+    wide = ["optim.decay={log: [1.0e-5, 1.0e-2]}"]
+    given = load("ce,rdi", task="digits", spaces=[], settings=wide, seed=0, study_flags={})
+    (line,) = notes(given)
+    assert line.startswith("rdi: optim.decay is open and does nothing there")
+
+
 def test_a_searcher_is_given_the_goals_of_its_plan() -> None:
     made = plan("mr", allocate="equal", metric="val/loss", second="epochs", grid_points=7)
     dealer = dealer_of(made)

@@ -3,6 +3,7 @@
 import copy
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -76,9 +77,40 @@ def test_a_real_study_s_own_entries_pass() -> None:
             study.report(name, own)
     for name in study.records:
         study.end(name, "done")
-    checker = Checker([chain.chain for chain in plan.chains], turns=False)
+    chains = {chain.chain: chain for chain in plan.chains}
+    checker = Checker(
+        chains, turns=False, config=lambda chain, params: chains[chain].config(params)
+    )
     assert {checker.check(entry) for entry in entries} == {None}
     assert {entry["kind"] for entry in entries} == {"suggest", "report", "end"}
+
+
+@pytest.mark.parametrize(
+    ("at", "key", "value", "told"),
+    [
+        (FIRST, "config.epochs", 3, "suggest: config is not what the manifest's plan makes"),
+        (FIRST, "config.noise", {"kind": "file", "path": "/etc/passwd"}, "is not what"),
+        (FIRST, "params.mr/eta", 0.2, "is not what"),
+        (FIRST, "params", {}, "params: 'mr/eta' is missing"),
+        (TURN, "takes.0.config", {"epochs": 2}, "turn: takes: config is not what"),
+        (TURN, "takes.0.params.mr/eta", 0.9, "takes: config is not what"),
+    ],
+)
+def test_a_config_must_be_what_the_plan_makes_of_its_values(
+    at: int, key: str, value: object, told: str
+) -> None:
+    def made(chain: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        return {"epochs": 2, "methods": {chain: {"eta": params["mr/eta"]}}}
+
+    fitting = [
+        *(
+            entry | {"config": made("mr", entry["params"])} if entry["kind"] == "suggest" else entry
+            for entry in ENTRIES[:TURN]
+        ),
+        ENTRIES[TURN] | {"takes": [TAKE | {"config": made("mr", TAKE["params"])}]},
+    ]
+    assert problem(fitting, config=made) is None
+    assert told in str(problem([*fitting[:at], put(fitting[at], key, value)], config=made))
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from trainables.data.dataset import Dataset
 from trainables.loop import Loop
 from trainables.passes import Passes
 from tuning import forecast
+from tuning.allocate import dealer_of
 from tuning.resources import Resources
 from tuning.space import Plan, load
 
@@ -219,3 +220,17 @@ def test_what_is_measured_on_a_gpu_holds_what_is_copied_there(data: Dataset) -> 
     found = measure(tiny(epochs=5), data, 1, "cuda")
     assert found.on_gpu >= least_on_gpu(tiny(), data, found.weights, 2**40)
     assert found.seconds > 0
+
+
+def test_a_population_saves_all_its_members_at_a_time() -> None:
+    flags = {"trials": 8}
+    for scheduler, wanted in (("pbt", 8), ("asha", 2)):
+        given = load(
+            "mr",
+            task="digits",
+            spaces=[],
+            settings=[],
+            seed=0,
+            study_flags={**flags, "scheduler": scheduler},
+        )
+        assert forecast.savers(given, dealer_of(given), 2) == wanted

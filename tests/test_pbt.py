@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from toys import TIMES, untimed
 
+from benchmarks.soak import actors
 from trainables.config import Config
 from trainables.data.dataset import prepare
 from trainables.loop import Loop
@@ -128,6 +129,27 @@ def test_a_killed_driver_s_population_goes_on_as_if_nothing_had_happened(
     assert turns(folder) == turns(alone)
     for table, key in (("trials", "trial"), ("history", "report"), ("schedule", "generation")):
         assert _rows(folder, table, key) == _rows(alone, table, key), table
+
+
+def test_a_member_whose_process_is_killed_goes_on_as_if_nothing_had_happened(
+    ray_env: dict[str, str], alone: Path
+) -> None:
+    """Tried again, it reports what it had reported, and its generation waits for it."""
+    folder = alone.parent / "shot"
+    driver = start(ray_env, folder, *COMMAND, "--storage", str(folder.parent), "--name", "shot")
+    try:
+        end = time.monotonic() + LIMIT
+        while not turns(folder) or not (standing := actors(driver.pid)):
+            assert driver.poll() is None, _said(folder)
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        os.kill(standing[0], signal.SIGKILL)
+        assert driver.wait(LIMIT) == 0, _said(folder)
+    finally:
+        driver.kill()
+    assert "is tried again" in _said(folder)
+    assert turns(folder) == turns(alone)
+    assert _rows(folder, "history", "report") == _rows(alone, "history", "report")
 
 
 def _rows(folder: Path, table: str, key: str) -> list[dict[str, Any]]:

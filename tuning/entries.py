@@ -5,8 +5,9 @@ schedulers. So each entry is checked against those before it, by field and type,
 made of any. Fields that are not listed here may stand there, too: a later version may add some.
 """
 
+import json
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from math import isfinite
 from typing import Any
 
@@ -42,18 +43,23 @@ FIELDS: dict[str, dict[str, tuple[type, ...]]] = {
 }
 TAKE: dict[str, tuple[type, ...]] = {"trial": (str,), "donor": (str,)}
 TAKE |= {"params": (dict,), "config": (dict,)}
+Making = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]  # of a chain and its params
 WORDS = ("kind", "trial", "decision")  # in a report; all else there is a number
 
 
 def read(
-    folder: Place, chains: Collection[str] | None = None, *, turns: bool = True
+    folder: Place,
+    chains: Collection[str] | None = None,
+    *,
+    turns: bool = True,
+    config: Making | None = None,
 ) -> Iterator[Entry]:
     """All entries of a journal, in order, each checked; arguments as for `Checker`.
 
     Raises:
         ConfigError: what is wrong with a line, by file and line, and the cure.
     """
-    checker = Checker(chains, turns=turns)
+    checker = Checker(chains, turns=turns, config=config)
     for where, entry in located(folder):
         problem = checker.check(entry)
         if problem is not None:
@@ -67,10 +73,18 @@ class Checker:
     Args:
         chains: of the study; None for any that METHODS can make.
         turns: whether the study has populations, whose generations turn.
+        config: makes a chain's config of values for its holes, as the study's plan does; without
+            it, any config will do.
     """
 
-    def __init__(self, chains: Collection[str] | None = None, *, turns: bool = True) -> None:
-        self.allowed, self.turns = chains, turns
+    def __init__(
+        self,
+        chains: Collection[str] | None = None,
+        *,
+        turns: bool = True,
+        config: Making | None = None,
+    ) -> None:
+        self.allowed, self.turns, self.config = chains, turns, config
         self.chains: dict[str, str | None] = {}  # what is wrong with each name seen
         self.trials: dict[str, str] = {}  # their chains
         self.counts: Counter[str] = Counter()  # trials of each chain
@@ -108,7 +122,7 @@ class Checker:
             return f"{told} {DAMAGED}"
         if entry["trial"] != f"{chain}-{n:04d}":
             return f"trial = {_quoted(entry['trial'])}, and it is {chain}-{n:04d} {DAMAGED}"
-        if problem := unplain(entry["params"]) or _unbounded(entry["config"]):
+        if problem := self._settings(chain, entry):
             return problem
         self.counts[chain] += 1
         self.trials[entry["trial"]] = chain
@@ -171,10 +185,25 @@ class Checker:
             for role in ("trial", "donor"):
                 if take[role] not in going:
                     return f"takes: {role} = {_quoted(take[role])} does not stand there {DAMAGED}"
-            if problem := unplain(take["params"]) or _unbounded(take["config"]):
+            if problem := self._settings(chain, take):
                 return f"takes: {problem}"
         self.generations[chain] = generation
         return _unbounded(entry["epoch"])
+
+    def _settings(self, chain: str, entry: Entry) -> str | None:
+        """What is wrong with values and the config that was made of them."""
+        params, config = entry["params"], entry["config"]
+        if problem := unplain(params) or _unbounded(config):
+            return problem
+        if self.config is None:
+            return None
+        try:
+            made = self.config(chain, params)
+        except KeyError as error:
+            return f"params: {error} is missing {DAMAGED}"
+        if json.loads(json.dumps(made)) != config:
+            return f"config is not what the manifest's plan makes of the params {DAMAGED}"
+        return None
 
     def _chain(self, chain: str) -> str | None:
         if chain not in self.chains:

@@ -24,7 +24,7 @@ def plan(args: argparse.Namespace) -> Iterator[Finding]:
 
     from trainables.data.dataset import prepare
     from tuning.allocate import dealer_of
-    from tuning.forecast import PROCESS_BYTES, RAY_BYTES, REPORT_BYTES, free_disk, parts
+    from tuning.forecast import PROCESS_BYTES, RAY_BYTES, REPORT_BYTES, free_disk, parts, savers
     from tuning.places import place_of
     from tuning.resources import free_memory, megabytes
     from tuning.session import cores
@@ -47,11 +47,12 @@ def plan(args: argparse.Namespace) -> Iterator[Finding]:
     weights, saved = (max(kind) for kind in zip(*sizes, strict=True))
     reports = (sum(dealer.shares.values()) + dealer.free) * made.example.task.epochs * 2
     keep = made.study["keep"] + 1
-    disk = many * 2 * saved + keep * weights + reports * REPORT_BYTES
+    held = savers(made, dealer, many)
+    disk = held * 2 * saved + keep * weights + reports * REPORT_BYTES
     folder = place_of(args.storage, "--storage")
     free = free_disk(folder)
     told = (
-        f"up to {megabytes(disk)}: {many} x 2 checkpoints of {megabytes(saved)}, "
+        f"up to {megabytes(disk)}: {held} x 2 checkpoints of {megabytes(saved)}, "
         f"{keep} x {megabytes(weights)} weights, tables"
     )
     if free is None:

@@ -64,12 +64,13 @@ def forecast(
     weights = max(cost.weights for cost in costs)
     epochs = plan.example.task.epochs
     reports = total * epochs * 2 * REPORT_BYTES
-    running = resources.concurrency * 2 * max(cost.checkpoint for cost in costs)
+    running = savers(plan, dealer, resources.concurrency) * 2 * max(c.checkpoint for c in costs)
     disk = running + (plan.study["keep"] + 1) * weights + reports
     heavy = heaviest(plan, data)
     private = PROCESS_BYTES + (6 * weights if peak.size is None else peak.size) + heavy.rows.file
     memory = resources.concurrency * private + RAY_BYTES
     space, free = free_disk(folder), free_memory()
+    room = "in an object store" if space is None else f"{megabytes(space)} free"
     lines = [
         f"study    {folder}",
         f"task     {plan.name}: {parts(data)} images, {data.noise.rate:.1%} of the labels changed",
@@ -80,7 +81,7 @@ def forecast(
         f"time     about {times(plan, dealer, costs, resources.lanes)}, "
         "were no trial stopped early",
         f"disk     about {megabytes(disk)}, of which {megabytes(running)} checkpoints of "
-        f"running trials; {'in an object store' if space is None else megabytes(space) + ' free'}",
+        f"trials that go on; {room}",
         f"cache    {megabytes(cache_bytes(data))} of {plan.example.task.data}, written already, "
         f"in {home()}",
         f"memory   about {megabytes(memory)}: {resources.concurrency} x {megabytes(private)}, "
@@ -114,6 +115,16 @@ def forecast(
         noted.append("note     compile: up to a minute for each trial comes on top of that time")
     shown = [lines[0], *map(folded, [*lines[1:], *noted])]  # the study's path is for copying
     return Group(*map(Text, [*shown, ""]), chains(plan, costs, dealer))
+
+
+def savers(plan: Plan, dealer: Dealer, concurrency: int) -> int:
+    """How many trials have checkpoints at a time, two each.
+
+    All of a population do: its members stand until its generation turns, and what their donors had
+    is kept until the next one does.
+    """
+    total = sum(dealer.shares.values()) + dealer.free
+    return total if plan.study["scheduler"] == "pbt" else concurrency
 
 
 def dealt(dealer: Dealer) -> str:

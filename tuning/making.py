@@ -55,9 +55,15 @@ def entries_of(plan: Plan, folder: Place) -> list[Entry]:
     Raises:
         ConfigError: what is wrong with a line, by file and line, and the cure.
     """
-    chains = [chain.chain for chain in plan.chains]
-    turns = plan.study["scheduler"] == "pbt"
-    return list(entries.read(folder / "journal", chains, turns=turns))
+    chains = {chain.chain: chain for chain in plan.chains}
+    return list(
+        entries.read(
+            folder / "journal",
+            chains,
+            turns=plan.study["scheduler"] == "pbt",
+            config=lambda chain, params: chains[chain].config(params),
+        )
+    )
 
 
 def earlier(folder: Place) -> Earlier:

@@ -1,8 +1,11 @@
-"""What a user should know of a plan's searcher and dealer before its trials are dealt."""
+"""What a user should know of a plan's holes, searcher and dealer before its trials are dealt."""
 
+from trainables.config import Config
+from trainables.methods.chain import Chain
 from tuning.allocate import Equal, dealer_of
+from tuning.holes import walk
 from tuning.settings import Settings
-from tuning.space import Plan
+from tuning.space import ChainSpace, Plan
 
 GP_TRIALS = 300  # from here on, a Gaussian process takes a second or more for each suggestion
 
@@ -10,9 +13,9 @@ GP_TRIALS = 300  # from here on, a Gaussian process takes a second or more for e
 def notes(plan: Plan) -> list[str]:
     """What a user should read before trials are dealt."""
     settings, dealer = Settings(**plan.study), dealer_of(plan)
-    told = []
+    told = [line for chain in plan.chains for line in _idle(chain)]
     if isinstance(dealer, Equal) and settings.searcher == "grid":
-        told = [_part(chain, dealer) for chain in dealer.shares]
+        told += [_part(chain, dealer) for chain in dealer.shares]
     total = sum(dealer.shares.values()) + dealer.free
     most = max(dealer.shares.values()) if isinstance(dealer, Equal) else total
     if settings.searcher == "gp" and most > GP_TRIALS:
@@ -39,6 +42,18 @@ def notes(plan: Plan) -> list[str]:
             f"trials = {settings.trials}: all are given, the sampler chooses none (take more)"
         )
     return told
+
+
+def _idle(chain: ChainSpace) -> list[str]:
+    """Whether the optimizer's decay is searched where a method replaces it."""
+    decayed = any(hole.column == "optim/decay" for hole in walk(chain.holes))
+    methods = Config.parse(chain.config(chain.sample)).make_methods()
+    if not decayed or not Chain(methods).owns_decay:
+        return []
+    return [
+        f"{chain.chain}: optim.decay is open and does nothing there, as a method replaces it (fix "
+        "it, or search this chain apart from those that use it)"
+    ]
 
 
 def _part(chain: str, dealer: Equal) -> str:

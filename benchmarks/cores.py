@@ -9,7 +9,6 @@ is the same training for every trial; it ends when the last of them is done. Who
 a validation; ResNet-18 trains a few steps without one.
 """
 
-import argparse
 import json
 import os
 from contextlib import ExitStack
@@ -19,6 +18,7 @@ from typing import Any
 
 import torch
 
+from benchmarks import choices
 from benchmarks.homes import own_home
 from benchmarks.machine import clock, machine, spread
 from benchmarks.throughput import CASES, Case
@@ -102,17 +102,10 @@ def compare(case: Case, ways: list[tuple[int, int]], turns: int, few: int) -> li
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--cases", default="", help="only those whose name has this in it")
-    parser.add_argument("--turns", type=int, default=7, help="measured turns of each case")
+    parser = choices.parser(__doc__ or "", turns=7)
     parser.add_argument("--steps", type=int, default=10, help="of a turn of ResNet-18")
     parser.add_argument("--cores", type=int, default=os.cpu_count() or 1, help="to be split")
-    parser.add_argument("--random", action="store_true", help="random images for MNIST, CIFAR-10")
-    parser.add_argument("--data-root", help="the folder of the original files, NOISETUNE_DATA")
-    parser.add_argument("--json", action="store_true", help="make the last line machine-readable")
-    args = parser.parse_args()
-    if args.data_root:
-        os.environ["NOISETUNE_DATA"] = args.data_root
+    args, cases = choices.parsed(parser, {name: CASES[name] for name in NAMES})
     ways = splits(args.cores)
     heads = [f"{trials} trials x {threads} threads" for trials, threads in ways]
     print(machine())
@@ -122,9 +115,9 @@ def main() -> None:
     results = {}
     with own_home(args.random):
         try:
-            for name in (name for name in NAMES if args.cases in name):
-                few = args.steps if CASES[name].short else 0
-                rates = compare(CASES[name], ways, args.turns, few)
+            for name, case in cases.items():
+                few = args.steps if case.short else 0
+                rates = compare(case, ways, args.turns, few)
                 ratios = [first / last for first, last in zip(rates[0], rates[-1], strict=True)]
                 cells = [spread(rate, ".0f") for rate in rates] + [spread(ratios, ".2f")]
                 print(f"| {name} | {' | '.join(cells)} |", flush=True)

@@ -19,7 +19,6 @@ on. What misses its target, by processor time on a CPU and by the clock on a GPU
 
 import argparse
 import json
-import os
 import statistics
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -27,6 +26,7 @@ from typing import Any
 
 import torch
 
+from benchmarks import choices
 from benchmarks.homes import own_home
 from benchmarks.kernels import profiled, table
 from benchmarks.machine import machine, spread
@@ -155,26 +155,15 @@ def show_case(name: str, case: Case, chosen: list[str], args: argparse.Namespace
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--cases", default="", help="only those whose name has this in it")
+    parser = choices.parser(__doc__ or "", turns=7, of="method")
+    choices.arithmetic(parser)
     parser.add_argument("--methods", default=",".join(METHODS), help="separated by commas")
-    parser.add_argument("--turns", type=int, default=7, help="measured turns of each method")
-    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--random", action="store_true", help="random images for MNIST, CIFAR-10")
     parser.add_argument("--profile", action="store_true", help="profile all, not only misses")
-    parser.add_argument("--data-root", help="the folder of the original files, NOISETUNE_DATA")
-    parser.add_argument("--json", action="store_true", help="make the last line machine-readable")
-    args = parser.parse_args()
-    if args.data_root:
-        os.environ["NOISETUNE_DATA"] = args.data_root
+    args, cases = choices.parsed(parser, CASES)
     torch.set_num_threads(args.threads)
-    chosen, cases = args.methods.split(","), {k: v for k, v in CASES.items() if args.cases in k}
-    if not cases:
-        parser.error(f"--cases {args.cases}: no case has this in its name ({', '.join(CASES)})")
+    chosen = args.methods.split(",")
     print(machine())
-    told = f"{args.precision}, threads: {args.threads}{', random images' if args.random else ''}"
-    print(f"{told}; n = {args.turns} turns; median (min - max)")
+    print(f"{choices.told(args)}; n = {args.turns} turns; median (min - max)")
     results: dict[str, Any] = {}
     with own_home(args.random):
         try:

@@ -17,9 +17,7 @@ and neither side validates. MNIST is its first 600 images of each class. On a GP
 --profile on a CPU, what the time goes into is listed, too.
 """
 
-import argparse
 import json
-import os
 import statistics
 import time
 from collections.abc import Callable
@@ -30,6 +28,7 @@ from typing import Any
 
 import torch
 
+from benchmarks import choices
 from benchmarks.bare import LR, arrays, bare
 from benchmarks.homes import own_home
 from benchmarks.kernels import profiled, table
@@ -181,27 +180,16 @@ def show_profile(name: str, plain: dict[str, Any], steps: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--cases", default="", help="only those whose name has this in it")
-    parser.add_argument("--turns", type=int, default=21, help="measured turns of each case")
+    parser = choices.parser(__doc__ or "", turns=21)
+    choices.arithmetic(parser)
     parser.add_argument("--steps", type=int, default=10, help="of a short turn, and profiled ones")
-    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--random", action="store_true", help="random images for MNIST, CIFAR-10")
     parser.add_argument("--profile", action="store_true", help="where time goes, on a CPU, too")
-    parser.add_argument("--data-root", help="the folder of the original files, NOISETUNE_DATA")
-    parser.add_argument("--json", action="store_true", help="make the last line machine-readable")
-    args = parser.parse_args()
-    if args.data_root:
-        os.environ["NOISETUNE_DATA"] = args.data_root
+    args, cases = choices.parsed(parser, CASES)
     torch.set_num_threads(args.threads)
     cuda = torch.cuda.is_available()
-    cases = {name: case for name, case in CASES.items() if args.cases in name}
-    if not cases:
-        parser.error(f"--cases {args.cases}: no case has this in its name ({', '.join(CASES)})")
     print(machine())
-    told = f"{args.precision}, threads: {args.threads}{', random images' if args.random else ''}"
-    print(f"{told}; n = {args.turns} turns; images/s trained on, median (min - max)\n")
+    how = f"{choices.told(args)}; n = {args.turns} turns"
+    print(f"{how}; images/s trained on, median (min - max)\n")
     print("| case | ours by | bare | ours | speed kept | by CPU time | last loss |")
     print("|---|---|---|---|---|---|---|")
     results: dict[str, Turns] = {}

@@ -25,10 +25,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ray import tune
-
 from benchmarks.machine import machine, spread
-from benchmarks.overhead import EPOCHS, SIDES, Clock, apart, said, search
+from benchmarks.overhead import EPOCHS, SIDES, Clock, Nothing, apart, search
 
 NODES = (1, 2, 4, 8)
 SLEEP = 0.5  # seconds a report
@@ -75,26 +73,12 @@ def many(side: str, trials: int, folder: Path) -> dict[str, float]:
     }
 
 
-class Sleeping(tune.Trainable):  # type: ignore[misc]  # Ray's bases carry no types
+class Sleeping(Nothing):
     """Sleeps before each report, which says in which process."""
 
-    def setup(self, config: dict[str, Any]) -> None:
-        self.count = 0
-
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self.count = 0
-        return True
-
     def step(self) -> dict[str, Any]:
-        self.count += 1
         time.sleep(SLEEP)
-        return said(self.count, self.config) | {"actor": os.getpid()}
-
-    def save_checkpoint(self, checkpoint_dir: str) -> None:
-        pass
-
-    def load_checkpoint(self, checkpoint: Any) -> None:
-        pass
+        return super().step() | {"actor": os.getpid()}
 
 
 class Watch(Clock):

@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from pyarrow import fs
+from toys import WHOLE
 
 from tuning import journal
 from tuning.places import Remote, children, place_of
@@ -182,16 +183,7 @@ def test_a_study_in_an_object_store_is_that_of_a_folder(
     ]
     assert tables(place) == tables(alone)
     names = {child.name for child in children(place)}
-    assert names == {
-        "manifest.json",
-        "labels.parquet",
-        "journal",
-        "trials.parquet",
-        "history.parquet",
-        "best",
-        "tensorboard",
-        "tune",
-    }
+    assert names == WHOLE
     assert (place / "best" / "model.pt").read_bytes() == (alone / "best/model.pt").read_bytes()
     assert json.loads((place / "best" / "metrics.json").read_text())["trial"]
     runs = children(place / "tensorboard" / "mr+reset")

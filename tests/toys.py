@@ -24,6 +24,8 @@ from trainables.methods.base import Method, Run
 
 ROOT = Path(__file__).parent.parent
 DROPOUT = {"cnn": {"dropout": 0.2}}
+WHOLE = {"manifest.json", "labels.parquet", "journal", "trials.parquet", "history.parquet"}
+WHOLE |= {"best", "tensorboard", "tune"}  # what a study's folder holds in the end
 TIMES = {"seconds", "seconds/epoch"}  # the only parts of a report that two equal runs differ in
 
 

@@ -28,7 +28,8 @@ from tuning.schedulers import SCHEDULERS
 from tuning.searchers import SEARCHERS
 from tuning.simulator import Simulator
 from tuning.space import Plan, load
-from tuning.store import Store, column_types
+from tuning.store import Store
+from tuning.tables import column_types
 
 DEFAULT = {"random": 10_000, "tpe": 1_000}
 EPOCHS = 30

@@ -13,8 +13,9 @@ import yaml
 
 from trainables.errors import ConfigError
 from tuning.holes import Choice, Hole, Int, Log, Option, Uniform
-from tuning.store import Store, column_type, column_types, next_life
+from tuning.store import Store, next_life
 from tuning.study import Record
+from tuning.tables import column_type, column_types
 
 
 def report(number: int, **more: Any) -> dict[str, Any]:

@@ -17,8 +17,9 @@ from tuning.interrupts import Interrupt
 from tuning.places import Remote, remove
 from tuning.progress import Progress, Promise, view
 from tuning.resources import Resources
-from tuning.store import Store, column_types, next_life
+from tuning.store import Store, next_life
 from tuning.study import ENDED, Record, Study
+from tuning.tables import column_types
 
 TABLE_SECONDS = 3.0  # between two writings of the tables while a study runs
 MAX_FAILURES = 2  # of a trial, after which it is tried again from its last checkpoint

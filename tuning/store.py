@@ -18,22 +18,12 @@ import yaml
 from numpy.typing import NDArray
 
 from trainables.errors import ConfigError
-from tuning import claims
-from tuning.holes import Choice, Hole, Int
+from tuning import claims, tables
 from tuning.places import Place, children, make, reach, reason, remove, sync, write
 from tuning.population import rows as stages
 from tuning.study import Record
 
 Array = Sequence[Any] | NDArray[Any]
-# What the tables hold of every trial and of every report; more report keys follow as float64.
-TRIAL = {"trial": pa.string(), "chain": pa.string(), "status": pa.string()}
-TRIAL |= dict.fromkeys(("score", "last", "epoch"), pa.float64()) | {"epochs": pa.int64()}
-TRIAL |= {"diverged": pa.bool_(), "resets": pa.int64()}
-TRIAL |= {"seconds": pa.float64(), "error": pa.string()}
-STAGE = {"trial": pa.string(), "generation": pa.int64(), "epoch": pa.float64()}
-STAGE |= {"donor": pa.string()}
-REPORT = {"trial": pa.string(), "chain": pa.string(), "report": pa.int64(), "epoch": pa.float64()}
-REPORT |= {"step": pa.int64(), "scored": pa.bool_(), "score": pa.float64()}
 
 
 def next_life(folder: Place) -> int:
@@ -49,30 +39,6 @@ def next_life(folder: Place) -> int:
     except FileExistsError as error:
         raise ConfigError(f"{folder}: another process is resuming it; wait or end it") from error
     return life
-
-
-def column_type(hole: Hole) -> pa.DataType:
-    """The type of a hole's column; a choice between kinds of values is written as strings."""
-    if isinstance(hole.domain, Int):
-        return pa.int64()
-    if not isinstance(hole.domain, Choice):
-        return pa.float64()
-    kinds = {type(option.value) for option in hole.domain.options} - {type(None)}
-    if kinds == {bool} or kinds == {int}:
-        return pa.bool_() if kinds == {bool} else pa.int64()
-    return pa.float64() if kinds in ({float}, {int, float}) else pa.string()
-
-
-def column_types(holes: Sequence[Hole]) -> dict[str, pa.DataType]:
-    """The type of each column; where chains have different holes of one name, what holds both."""
-    types: dict[str, pa.DataType] = {}
-    for hole in holes:
-        kind = column_type(hole)
-        before = types.setdefault(hole.column, kind)
-        if before != kind:
-            numbers = {before, kind} == {pa.int64(), pa.float64()}
-            types[hole.column] = pa.float64() if numbers else pa.string()
-    return types
 
 
 class Store:
@@ -158,19 +124,21 @@ class Store:
 
     def write_trials(self, records: Iterable[Record], columns: Mapping[str, pa.DataType]) -> None:
         """Write trials.parquet, one row per trial; `columns` types the open hyperparameters."""
-        rows = [_trial_row(record) for record in records]
-        self._write_table("trials.parquet", _table(rows, {**TRIAL, **columns}))
+        rows = [tables.trial_row(record) for record in records]
+        self._write_table("trials.parquet", tables.table(rows, {**tables.TRIAL, **columns}))
 
     def write_schedule(self, records: Iterable[Record], columns: Mapping[str, pa.DataType]) -> None:
         """Write schedule.parquet: the values of each member of a population, from which epoch."""
-        self._write_table("schedule.parquet", _table([*stages(records)], {**STAGE, **columns}))
+        self._write_table(
+            "schedule.parquet", tables.table([*stages(records)], {**tables.STAGE, **columns})
+        )
 
     def add_history(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Add reports, each with its `trial` and `chain`, as the next part under history/."""
         folder = self.folder / "history"
         make(folder)
         part = max((int(p.stem) for p in children(folder, "[0-9]*.parquet")), default=0) + 1
-        self._write_table(f"history/{part:06d}.parquet", _history(list(rows)))
+        self._write_table(f"history/{part:06d}.parquet", tables.history(list(rows)))
 
     def drop_history(self) -> None:
         """Forget all parts of the history, which the journal can give again."""
@@ -183,7 +151,7 @@ class Store:
             for record in sorted(records, key=lambda record: record.name)
             for number, report in sorted(record.reports.items())
         ]
-        self._write_table("history.parquet", _history(rows))
+        self._write_table("history.parquet", tables.history(rows))
         self.drop_history()
 
     def write_best(
@@ -218,40 +186,6 @@ class Store:
         buffer = io.BytesIO()
         pq.write_table(table, buffer)
         write(self.folder / name, buffer.getvalue())
-
-
-def _trial_row(record: Record) -> dict[str, Any]:
-    """One row of trials.parquet; what nothing was reported of is null."""
-    return record.params | {
-        "trial": record.name,
-        "resets": record.newest.get("reset/count", 0),
-        "seconds": record.newest.get("seconds"),
-        "epochs": record.config.get("epochs"),
-        **{name: getattr(record, name) for name in TRIAL if hasattr(record, name)},
-    }
-
-
-def _history(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """Reports as a table: the columns of every report, then every other number, by name."""
-    others = {key for row in rows for key, x in row.items() if isinstance(x, int | float)}
-    return _table(rows, REPORT | dict.fromkeys(sorted(others - REPORT.keys()), pa.float64()))
-
-
-def _table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, pa.DataType]) -> pa.Table:
-    """Rows as typed columns; a value that a row does not have is null."""
-    arrays = [pa.array([_cell(row.get(x), t) for row in rows], t) for x, t in columns.items()]
-    return pa.table(arrays, names=list(columns))
-
-
-def _cell(value: Any, kind: pa.DataType) -> Any:
-    """A value as its column holds it; in a column of strings, other kinds are spelled as JSON."""
-    if value is None or (pa.types.is_string(kind) and isinstance(value, str)):
-        return value
-    if pa.types.is_string(kind):
-        return json.dumps(value)
-    if pa.types.is_boolean(kind):
-        return bool(value)
-    return float(value) if pa.types.is_floating(kind) else int(value)
 
 
 def _there(folder: Place) -> str:

@@ -14,10 +14,11 @@ from tuning import checkpoints, faults
 from tuning.board import Board
 from tuning.holes import Hole
 from tuning.interrupts import Interrupt
+from tuning.launch import launch
 from tuning.places import Remote, remove
 from tuning.progress import Progress, Promise, view
 from tuning.resources import Resources
-from tuning.store import Store, next_life
+from tuning.store import Store
 from tuning.study import ENDED, Record, Study
 from tuning.tables import column_types
 
@@ -126,20 +127,9 @@ class Life:
             raise EndedError(f"{self.fault}, then go on with --resume {folder}")
 
     def tune(self, resources: Resources, starts: Counter[str]) -> None:
-        """Run Tune once, in a folder of its own.
+        """Run Tune once; `starts` as for `tuning.tuner.Watcher`."""
+        from tuning.tuner import Decider, Watcher  # Ray's import, quietened by now
 
-        Args:
-            starts: how often each trial failed in runs that gave it up before it began.
-        """
-        from ray import tune  # ours, quietened, by now
-
-        from trainables.trial import Trial
-        from tuning.tuner import Asker, Decider, Until, Watcher
-
-        folder = self.store.folder
-        where: dict[str, Any] = {"storage_path": str(folder)}
-        if isinstance(folder, Remote):
-            where = {"storage_path": str(folder.key), "storage_filesystem": folder.fs}
         decider = Decider(self.study)
         watcher = Watcher(
             self.study,
@@ -151,35 +141,15 @@ class Life:
             on_fault=self.on_fault,
             starts=starts,
         )
-        failures = MAX_FAILURES if self.max_failures is None else self.max_failures
-        tuner = tune.Tuner(
-            tune.with_resources(
-                self.trainable or Trial, {"cpu": resources.cpus, "gpu": resources.gpus}
-            ),
-            param_space={},
-            tune_config=tune.TuneConfig(
-                search_alg=Asker(
-                    self.study, lambda name: checkpoints.newest(folder, name), self.labels
-                ),
-                scheduler=decider,
-                num_samples=-1,
-                max_concurrent_trials=resources.concurrency,
-                reuse_actors=True,
-                trial_name_creator=lambda trial: str(trial.config["trial"]["name"]),
-                trial_dirname_creator=lambda trial: str(trial.config["trial"]["name"]),
-            ),
-            run_config=tune.RunConfig(
-                name=f"tune/life-{next_life(folder)}",
-                **where,
-                stop=Until(self.over),
-                callbacks=[watcher],
-                failure_config=tune.FailureConfig(max_failures=failures),
-                checkpoint_config=tune.CheckpointConfig(num_to_keep=2),
-                verbose=0,
-            ),
+        launch(
+            watcher,
+            resources,
+            self.store.folder,
+            over=self.over,
+            labels=self.labels,
+            trainable=self.trainable,
+            failures=MAX_FAILURES if self.max_failures is None else self.max_failures,
         )
-        logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # the summary tells failures
-        tuner.fit()
 
     def finish(self) -> None:
         """Leave the folder as a reader wants it; with everything ended, history in one file."""

@@ -7,6 +7,7 @@ only.
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -195,9 +196,21 @@ class Watcher(tune.Callback):
 
 
 def _forget(trial: Any) -> None:
-    """Drop what Tune holds of each ended trial and nobody reads: 50 KiB of running statistics."""
-    trial.run_metadata.metric_analysis.clear()
-    trial.run_metadata.metric_n_steps.clear()
+    """Drop what Tune holds of each ended trial and nobody reads, in memory and on this machine.
+
+    In memory 50 KiB of running statistics, and its newest results, which Tune also keeps as text;
+    on disk its empty folder in Ray's session.
+    """
+    held = trial.run_metadata
+    held.metric_analysis.clear()
+    held.metric_n_steps.clear()
+    held.last_result = {}
+    for saved in held.checkpoint_manager._checkpoint_results:
+        saved.metrics.clear()
+    with suppress(OSError):  # not there, or not empty
+        Path(trial.storage.trial_driver_staging_path).rmdir()
+    with suppress(OSError):
+        Path(trial.storage.trial_working_directory).rmdir()
 
 
 class Until(tune.Stopper):

@@ -102,6 +102,7 @@ def test_what_makes_scores_incomparable_is_refused(settings: Sequence[str], told
     [
         (plan(allocate="adaptive"), {"methods": "cdr"}, "one sampler over all chains"),
         (plan("mr", scheduler="pbt"), {"trials": 99}, "its population, which stays at 24"),
+        (plan("mr", scheduler="pbt"), {"methods": "mr+reset"}, "holds reset, and both go back"),
     ],
 )
 def test_what_a_study_cannot_take_is_refused(old: Plan, more: dict[str, Any], told: str) -> None:

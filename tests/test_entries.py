@@ -3,7 +3,6 @@
 import copy
 import json
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,14 @@ import pytest
 from trainables.errors import ConfigError
 from tuning.entries import FIELDS, Checker, read
 from tuning.journal import Journal
-from tuning.making import make_study
+from tuning.making import config_of, make_study
 from tuning.space import load
 
 SUGGEST = {"kind": "suggest", "trial": "mr-0000", "chain": "mr", "n": 0, "params": {"mr/eta": 0.1}}
 SUGGEST |= {"config": {"epochs": 2}, "start": True, "open": []}
 REPORT = {"kind": "report", "trial": "mr-0000", "report": 1, "epoch": 1.0, "step": 9, "scored": 1}
 REPORT |= {"score": 0.5, "last": 0.5, "kept": 0, "diverged": 0, "done": False, "mr/ess": 0.9}
-REPORT |= {"decision": "CONTINUE"}
+REPORT |= {"decision": "CONTINUE", "seconds": 0.5}
 TAKE = {"trial": "mr-0001", "donor": "mr-0000", "params": {"mr/eta": 0.2}, "config": {}}
 ENTRIES: list[dict[str, Any]] = [
     {"kind": "life", "life": 1, "time": 1795000000.25},
@@ -32,6 +31,12 @@ ENTRIES: list[dict[str, Any]] = [
     {"kind": "retry", "trial": "mr-0000"},
 ]
 LIFE, FIRST, SECOND, TOLD, OTHER, TURN, END, RETRY = range(8)
+
+
+def test_a_report_after_the_end_is_no_part_of_a_trial() -> None:
+    assert problem([*ENTRIES, REPORT]) is None  # it is tried again
+    told = problem([*ENTRIES[: END + 1], REPORT])
+    assert told == "report: of mr-0000, which has ended (restore it from a copy)"
 
 
 def problem(entries: list[dict[str, Any]], **study: Any) -> str | None:
@@ -77,40 +82,39 @@ def test_a_real_study_s_own_entries_pass() -> None:
             study.report(name, own)
     for name in study.records:
         study.end(name, "done")
-    chains = {chain.chain: chain for chain in plan.chains}
-    checker = Checker(
-        chains, turns=False, config=lambda chain, params: chains[chain].config(params)
-    )
+    names = [chain.chain for chain in plan.chains]
+    checker = Checker(names, turns=False, config=config_of(plan))
     assert {checker.check(entry) for entry in entries} == {None}
     assert {entry["kind"] for entry in entries} == {"suggest", "report", "end"}
 
 
 @pytest.mark.parametrize(
-    ("at", "key", "value", "told"),
+    ("key", "value", "told"),
     [
-        (FIRST, "config.epochs", 3, "suggest: config is not what the manifest's plan makes"),
-        (FIRST, "config.noise", {"kind": "file", "path": "/etc/passwd"}, "is not what"),
-        (FIRST, "params.mr/eta", 0.2, "is not what"),
-        (FIRST, "params", {}, "params: 'mr/eta' is missing"),
-        (TURN, "takes.0.config", {"epochs": 2}, "turn: takes: config is not what"),
-        (TURN, "takes.0.params.mr/eta", 0.9, "takes: config is not what"),
+        ("config.epochs", 3, "config is not what the manifest's plan makes"),
+        ("config.noise", {"kind": "file", "path": "/etc/passwd"}, "is not what"),
+        ("params.mr/eta", 0.2, "is not what"),
+        ("params.mr/eta", ..., "params: mr/eta is missing"),
+        ("params.mr/eta", 1e6, "params: mr/eta = 1000000.0 lies outside its range"),
+        ("params.mr/eta", "much", "params: mr/eta = 'much' lies outside its range"),
+        ("params.mr/period", 1.0, "params: mr/period = 1.0 lies outside its range"),
+        ("params.foo", 1, "params: 'foo' is not open"),
     ],
 )
+@pytest.mark.parametrize("kind", ["suggest", "turn"])
 def test_a_config_must_be_what_the_plan_makes_of_its_values(
-    at: int, key: str, value: object, told: str
+    kind: str, key: str, value: object, told: str
 ) -> None:
-    def made(chain: str, params: Mapping[str, Any]) -> dict[str, Any]:
-        return {"epochs": 2, "methods": {chain: {"eta": params["mr/eta"]}}}
-
-    fitting = [
-        *(
-            entry | {"config": made("mr", entry["params"])} if entry["kind"] == "suggest" else entry
-            for entry in ENTRIES[:TURN]
-        ),
-        ENTRIES[TURN] | {"takes": [TAKE | {"config": made("mr", TAKE["params"])}]},
-    ]
-    assert problem(fitting, config=made) is None
-    assert told in str(problem([*fitting[:at], put(fitting[at], key, value)], config=made))
+    plan = load("mr", task="digits", spaces=[], settings=[], seed=0, study_flags={})
+    (chain,) = plan.chains
+    params = {"optim/lr": 0.1, "mr/eta": 0.1, "mr/period": 1}
+    mine = json.loads(json.dumps({"params": params, "config": chain.config(params)}))
+    fitting = [entry | mine if entry["kind"] == "suggest" else entry for entry in ENTRIES[:TURN]]
+    fitting.append(ENTRIES[TURN] | {"takes": [TAKE | mine]})
+    assert problem(fitting, config=config_of(plan)) is None
+    at, inner = (FIRST, key) if kind == "suggest" else (TURN, f"takes.0.{key}")
+    damaged = put(fitting[at], inner, value)
+    assert told in str(problem([*fitting[:at], damaged], config=config_of(plan)))
 
 
 @pytest.mark.parametrize(
@@ -154,7 +158,7 @@ def test_a_config_must_be_what_the_plan_makes_of_its_values(
         (TOLD, "decision", "WAIT", "'WAIT' (use the noisetune that wrote it)"),
         (END, "trial", "mr-0005", "never suggested"),
         (END, "status", "running", "status = 'running'"),
-        (END, "error", ["x"], "error must be a text"),
+        (END, "error", ["x"], "must be str or NoneType"),
         (RETRY, "trial", "mr-0001", "which has not failed"),
         (RETRY, "trial", "mr-0005", "which has not failed"),
         (TURN, "generation", 2, "generation = 2 after 0"),
@@ -219,7 +223,11 @@ def test_each_field_that_is_read_must_be_there(kind: str) -> None:
         (b'{"price":3}\n', 4, "000001.jsonl:5: is no entry of a journal"),
         (b'{"price":3}\n', 2, "000001.jsonl:3: is no entry of a journal"),
         (b'{"kind":"rep\n', 2, "000001.jsonl:3: is damaged (restore it from a copy)"),
-        (b'{"kind":"end","trial":"mr-0007","status":"done"}\n', 2, "000001.jsonl:3: end: of"),
+        (
+            b'{"kind":"end","trial":"mr-0007","status":"done","error":null}\n',
+            2,
+            "000001.jsonl:3: end: of",
+        ),
         (b'{"version":2}\n', 0, "000001.jsonl:1: version 2, this program reads 1"),
         (b'{"kind":"life","life":1,"time":1e999}\n', 1, "000001.jsonl:2: life: inf is no finite"),
     ],

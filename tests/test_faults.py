@@ -102,6 +102,10 @@ def test_what_is_no_bug_is_told_with_what_would_help(name: str) -> None:
     assert faults.fault_of(later) is None
 
 
+def test_a_message_cut_by_odd_line_ends_is_told_all_the_same() -> None:
+    assert faults.told("OSError: a\x0c AWS Error x").startswith("storage: AWS Error x (")
+
+
 @pytest.mark.parametrize("text", ["", HEAD])
 def test_a_failure_that_said_nothing(text: str) -> None:
     assert faults.told(text) == "ended without a message"
@@ -171,7 +175,11 @@ def tunes(life: Life, tmp_path: Path, text: str, failures: int = 1) -> Any:
     file.write_text(text)
     config = {"trial": {"name": record.name}}
     return SimpleNamespace(
-        error_file=str(file), config=config, num_failures=failures, max_failures=5
+        error_file=str(file),
+        config=config,
+        num_failures=failures,
+        max_failures=5,
+        status="PENDING",
     )
 
 
@@ -214,6 +222,7 @@ def test_a_process_killed_before_its_trial_began_costs_a_failure_and_not_the_tri
     """Tune gives such a trial up at once; it is issued again when Tune runs again."""
     trial = tunes(life, tmp_path, HEAD + KILLED, failures=4)  # three, the last counted twice
     record = life.study.records["mr-0000"]
+    watcher.decider.on_trial_error(None, trial)
     watcher.on_trial_error(1, [], trial)
     assert record.status == "pending"
     other = life.study.next()
@@ -229,11 +238,24 @@ def test_a_process_killed_before_its_trial_began_costs_a_failure_and_not_the_tri
     assert not life.study.take_late()
 
 
+def test_a_trial_that_ran_and_used_up_its_failures_gets_no_more(
+    life: Life, watcher: Watcher, tmp_path: Path
+) -> None:
+    trial = tunes(life, tmp_path, HEAD + KILLED, failures=6)  # of 5
+    trial.status = "RUNNING"
+    watcher.decider.on_trial_error(None, trial)
+    watcher.on_trial_error(1, [], trial)
+    assert life.study.records["mr-0000"].status == "failed"
+    assert not life.study.take_late()
+
+
 @pytest.mark.parametrize("text", [TASK + "ValueError: loss is 3", TASK + CPU, TASK + CUDA])
 def test_what_would_fail_again_is_not_tried_later(
     text: str, life: Life, watcher: Watcher, tmp_path: Path
 ) -> None:
-    watcher.on_trial_error(1, [], tunes(life, tmp_path, text))
+    trial = tunes(life, tmp_path, text)
+    watcher.decider.on_trial_error(None, trial)
+    watcher.on_trial_error(1, [], trial)
     assert life.study.records["mr-0000"].status == "failed"
     assert not life.study.take_late()
 

@@ -248,7 +248,49 @@ def test_the_lease_of_a_dead_driver_is_taken(quick: None) -> None:
 def test_a_driver_that_was_silent_for_too_long_learns_that_it_lost_the_study(quick: None) -> None:
     study = bucket() / "study"
     with claims.claimed(study) as claim:
+        assert isinstance(claim, claims.Lease)
         assert not claim.lost.wait(0.2)
         write(study / "lease.json", b'{"id": "another"}')
         assert claim.lost.wait(5)
+        assert not claim.held()
     assert (study / "lease.json").read_bytes() == b'{"id": "another"}'
+
+
+def test_a_driver_that_wakes_after_another_came_writes_nothing_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It was stopped, so it has not yet seen that its lease is gone."""
+    now = 1000.0
+    monkeypatch.setattr(claims, "clock", lambda: now)
+    study = bucket() / "study"
+    lease = claims.Lease(study / "lease.json")
+    lease.renew()
+    book = Journal(study / "journal", lease.held)
+    book.append({"kind": "first"}, flush=True)
+    now += claims.WATCHED - claims.BEAT - 0.1  # nobody can have come yet: it does not look
+    write(study / "lease.json", b'{"id": "another"}')
+    book.append({"kind": "second"}, flush=True)
+    now += 0.2
+    with pytest.raises(OSError, match="another driver has taken the study"):
+        book.append({"kind": "third"}, flush=True)
+    assert book.broken is not None
+    assert [entry["kind"] for entry in read(study / "journal")] == ["first", "second"]
+    assert (study / "lease.json").read_bytes() == b'{"id": "another"}'
+
+
+def test_a_renewal_that_was_written_and_not_answered_loses_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lease = claims.Lease(bucket() / "study" / "lease.json")
+    lease.renew()
+
+    def unanswered(place: Remote, data: bytes) -> None:
+        write(place, data)
+        raise OSError("timed out")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(claims, "write", unanswered)
+        with pytest.raises(OSError, match="timed out"):
+            lease.renew()
+    lease.renew()
+    assert lease.held()

@@ -31,13 +31,19 @@ def seal(folder: Path, files: dict[str, bytes]) -> None:
 
 
 def sealed(folder: Folder) -> dict[str, bytes] | None:
-    """The files that the seal names, checked; None unless all of them are there and whole."""
+    """The files that the seal names, checked; None unless all of them are there and whole.
+
+    Raises:
+        OSError: the storage does not give them, which says nothing of what they hold.
+    """
     try:
         facts = json.loads((folder / SEAL).read_bytes())
         if not isinstance(facts, dict):
             return None
         files = {name: (folder / name).read_bytes() for name in facts if Path(name).name == name}
-    except (OSError, ValueError, TypeError, RecursionError):
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None
+    except (ValueError, TypeError, RecursionError):
         return None
     whole = len(files) == len(facts) and all(
         facts[name] == [len(data), sha256(data).hexdigest()] for name, data in files.items()

@@ -16,6 +16,7 @@ import gc
 import io
 import json
 import logging
+import pickle
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -157,11 +158,11 @@ class Trial(tune.Trainable):
         if files is None or "state.pt" not in files:
             raise NotWholeError(f"{checkpoint} is no whole checkpoint of a running trial")
         state = _tensors(files["state.pt"], self.loop.device)
-        progress = json.loads(files["progress.json"])
+        progress, clock = _progress(files.get("progress.json", b""))
         kept = None
         if "kept.pt" in files:
             kept = _tensors(files["kept.pt"], self.loop.device)
-        elif progress["kept"]:
+        elif progress:
             kept = self.loop.target(state)
         if self._going_back:
             self.loop.kept = kept
@@ -169,8 +170,7 @@ class Trial(tune.Trainable):
         weights = files.get("weights.pt")
         state["selected"] = None if weights is None else _tensors(weights, self.loop.device)
         self.loop.load_state_dict(state, kept)
-        self._kept_now = progress["kept"]
-        self._clock = progress["clock"]
+        self._kept_now, self._clock = progress, clock
 
     def _begin(self, config: dict[str, Any]) -> None:
         plain = {key: value for key, value in config.items() if key != "trial"}
@@ -246,6 +246,21 @@ def _bound(chain: str, settings: dict[str, Any]) -> dict[str, Any]:
     return {name: settings.get(name) or {} for name in names}
 
 
+def _progress(data: bytes) -> tuple[bool, dict[str, Any]]:
+    """Whether a checkpoint holds the kept state, and Tune's clock; nothing else is taken over."""
+    try:
+        found = json.loads(data)
+        clock = {key: found["clock"][key] for key in CLOCK}
+        kept = found["kept"]
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
+        raise NotWholeError("progress.json is not what this program writes") from error
+    if type(kept) is not bool or any(
+        type(x) not in (int, float, type(None)) for x in clock.values()
+    ):
+        raise NotWholeError("progress.json is not what this program writes")
+    return kept, clock
+
+
 def _bytes(value: Any) -> bytes:
     buffer = io.BytesIO()
     torch.save(value, buffer)
@@ -253,4 +268,9 @@ def _bytes(value: Any) -> bytes:
 
 
 def _tensors(data: bytes, device: torch.device) -> Any:
-    return torch.load(io.BytesIO(data), weights_only=True, map_location=device)
+    try:
+        return torch.load(io.BytesIO(data), weights_only=True, map_location=device)
+    except torch.OutOfMemoryError:
+        raise
+    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError) as error:
+        raise NotWholeError("a checkpoint holds what torch does not read") from error

@@ -64,12 +64,14 @@ def changed(
     chains = [widened(plan, chain, sets) for chain in plan.chains]
     if new:
         chains += added(plan, new, task, spaces, sets)
-    return replace(
+    after = replace(
         plan,
         task=nested(task),
         study=plan.study | {"trials": total(plan, trials, len(new))},
         chains=tuple(chains),
     )
+    space.refuse_populations(after, {"scheduler": "--resume"})
+    return after
 
 
 def widened(plan: Plan, chain: ChainSpace, sets: Sequence[Leaves]) -> ChainSpace:

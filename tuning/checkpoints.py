@@ -1,6 +1,7 @@
 """What a study keeps of its trials' checkpoints, and which of them a new life goes on from."""
 
 import json
+from collections.abc import Callable
 from pathlib import PurePosixPath
 
 from trainables.errors import ConfigError
@@ -8,13 +9,20 @@ from trainables.seal import sealed
 from tuning.places import Place, children, move, remove
 
 
-def newest(study: Place, trial: str) -> Place | None:
-    """The checkpoint a trial goes on from: of the latest life, the last one that is whole."""
+def newest(
+    study: Place, trial: str, passed: Callable[[Place], None] = lambda folder: None
+) -> Place | None:
+    """The checkpoint a trial goes on from: of the latest life, the last one that is whole.
+
+    Args:
+        passed: told of each one after it, which is not.
+    """
     for folder in _checkpoints(study, trial):
         files = sealed(folder)
         foreign = bool(children(folder, "*.pkl"))  # Tune would unpickle it; we never write one
         if files is not None and "state.pt" in files and not foreign:
             return folder
+        passed(folder)
     return None
 
 

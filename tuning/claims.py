@@ -2,9 +2,10 @@
 
 On a disk the system's file lock is that. In an object store, which knows no locks, the holder
 writes a lease every few seconds; whoever finds one watches it for a while and takes the study when
-the lease does not change. No clock is compared with another machine's. Two drivers that begin
-within the same second may both read their own lease; nothing that such a store offers through
-pyarrow rules that out.
+the lease does not change. No clock is compared with another machine's. A holder that was silent for
+so long that another may have come looks at the lease before it writes anything else. Two drivers
+that begin within the same second may both read their own lease, and one may be stopped between its
+look and its writing; nothing that such a store offers through pyarrow rules that out.
 """
 
 import json
@@ -14,7 +15,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from secrets import token_hex
 
@@ -28,11 +28,59 @@ WATCHED = 4 * BEAT  # a lease that stays the same so long is a dead driver's
 SETTLED = 1.0  # seconds until a lease of somebody who came at the same moment is seen
 
 
-@dataclass
 class Claim:
-    """A study held; `lost` once another driver has taken it from one that was silent for long."""
+    """A study held by this driver, for good: the system takes no lock away."""
 
-    lost: threading.Event = field(default_factory=threading.Event)
+    def held(self) -> bool:
+        """Whether it is still this driver's; ask before anything is written."""
+        return True
+
+
+class Lease(Claim):
+    """A study held in an object store, as long as this driver renews what it wrote there.
+
+    Args:
+        place: of the lease.
+    """
+
+    def __init__(self, place: Remote) -> None:
+        self.place = place
+        self.mine = {"host": socket.gethostname(), "pid": os.getpid(), "id": token_hex(8)}
+        self.lost = threading.Event()
+        self._one = threading.Lock()
+        self._beat, self._sure = 0, 0.0  # how often it was written, and when that was last certain
+
+    def held(self) -> bool:
+        """Whether it is still this driver's: certain for a while after each renewal.
+
+        Raises:
+            OSError: the store does not tell.
+        """
+        if not self.lost.is_set() and clock() - self._sure >= WATCHED - BEAT:
+            self.renew()
+        return not self.lost.is_set()
+
+    def renew(self) -> None:
+        """Write the lease again, unless another driver has taken the study.
+
+        Raises:
+            OSError: the store does not answer.
+        """
+        with self._one:
+            if self.lost.is_set() or (self._beat and not self.stands()):
+                self.lost.set()
+                return
+            began = clock()
+            self._beat += 1  # first, as what fails may have been written all the same
+            write(self.place, json.dumps(self.mine | {"beat": self._beat}).encode())
+            self._sure = began
+
+    def stands(self) -> bool:
+        """Whether the lease there is this driver's."""
+        try:
+            return bool(json.loads(_read(self.place) or b"{}").get("id") == self.mine["id"])
+        except (ValueError, AttributeError):
+            return False
 
 
 @contextmanager
@@ -68,13 +116,12 @@ def _leased(lease: Remote) -> Iterator[Claim]:
         if now is not None and now != found:
             raise _taken(lease.parent)
         found = now
-    mine = {"host": socket.gethostname(), "pid": os.getpid(), "id": token_hex(8)}
-    write(lease, _beat(mine, 0))
+    claim, over = Lease(lease), threading.Event()
+    claim.renew()
     time.sleep(SETTLED)
-    if _read(lease) != _beat(mine, 0):
+    if not claim.stands():
         raise _taken(lease.parent)
-    claim, over = Claim(), threading.Event()
-    renewing = threading.Thread(target=_renew, args=(lease, mine, claim, over), daemon=True)
+    renewing = threading.Thread(target=_renew, args=(claim, over), daemon=True)
     renewing.start()
     try:
         yield claim
@@ -86,19 +133,16 @@ def _leased(lease: Remote) -> Iterator[Claim]:
                 remove(lease)
 
 
-def _renew(lease: Remote, mine: dict[str, object], claim: Claim, over: threading.Event) -> None:
-    beat = 0
-    while not over.wait(BEAT):
+def _renew(claim: Lease, over: threading.Event) -> None:
+    while not (claim.lost.is_set() or over.wait(BEAT)):
         with suppress(OSError):  # a store that is away for a while
-            if _read(lease) != _beat(mine, beat):
-                claim.lost.set()
-                return
-            write(lease, _beat(mine, beat + 1))
-            beat += 1
+            claim.renew()
 
 
-def _beat(mine: dict[str, object], beat: int) -> bytes:
-    return json.dumps(mine | {"beat": beat}).encode()
+def clock() -> float:
+    """Seconds, which go on while a machine sleeps, where the system counts them."""
+    boot = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if boot is None else time.clock_gettime(boot)
 
 
 def _read(lease: Remote) -> bytes | None:

@@ -32,18 +32,19 @@ FIELDS: dict[str, dict[str, tuple[type, ...]]] = {
     },
     "report": {
         "trial": (str,),
-        "report": (int,),
-        **dict.fromkeys(("epoch", "score", "last"), NUMBER),
-        **dict.fromkeys(("scored", "kept", "diverged"), FLAG),
+        **dict.fromkeys(("report", "step"), (int,)),
+        **dict.fromkeys(("epoch", "score", "last", "seconds"), NUMBER),
+        **dict.fromkeys(("scored", "kept", "diverged", "done"), FLAG),
         "decision": (str,),
     },
-    "end": {"trial": (str,), "status": (str,)},
+    "end": {"trial": (str,), "status": (str,), "error": (str, type(None))},
     "retry": {"trial": (str,)},
     "turn": {"chain": (str,), "generation": (int,), "epoch": NUMBER, "takes": (list,)},
 }
 TAKE: dict[str, tuple[type, ...]] = {"trial": (str,), "donor": (str,)}
 TAKE |= {"params": (dict,), "config": (dict,)}
 Making = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]  # of a chain and its params
+RESETS = "reset/count"  # the one metric that a table holds as a whole number
 WORDS = ("kind", "trial", "decision")  # in a report; all else there is a number
 
 
@@ -73,8 +74,8 @@ class Checker:
     Args:
         chains: of the study; None for any that METHODS can make.
         turns: whether the study has populations, whose generations turn.
-        config: makes a chain's config of values for its holes, as the study's plan does; without
-            it, any config will do.
+        config: makes a chain's config of values for its holes, as the study's plan does, and
+            refuses (ConfigError) values that are none of them; without it, any config will do.
     """
 
     def __init__(
@@ -132,6 +133,8 @@ class Checker:
         name = entry["trial"]
         if name not in self.trials:
             return f"of {_quoted(name)}, which was never suggested {DAMAGED}"
+        if name in self.ended:
+            return f"of {name}, which has ended {DAMAGED}"
         if entry["decision"] not in DECISIONS:
             return f"decision = {_quoted(entry['decision'])} {NEWER}"
         if entry["report"] < 1 or entry["epoch"] < 0:
@@ -141,6 +144,8 @@ class Checker:
             if kind is float:
                 if not isfinite(value):
                     return f"{_quoted(key)} is no finite number {DAMAGED}"
+                if key == RESETS and abs(value) > GREATEST:
+                    return f"{_quoted(key)} has more than 64 bits {DAMAGED}"
             elif kind is int:
                 if not -GREATEST <= value <= GREATEST:
                     return f"{_quoted(key)} has more than 64 bits {DAMAGED}"
@@ -154,8 +159,6 @@ class Checker:
             return f"of {_quoted(entry['trial'])}, which was never suggested {DAMAGED}"
         if entry["status"] not in STATUSES:
             return f"status = {_quoted(entry['status'])} {NEWER}"
-        if not isinstance(entry.get("error"), str | None):
-            return f"error must be a text {DAMAGED}"
         self.ended[entry["trial"]] = entry["status"]
         return None
 
@@ -199,8 +202,8 @@ class Checker:
             return None
         try:
             made = self.config(chain, params)
-        except KeyError as error:
-            return f"params: {error} is missing {DAMAGED}"
+        except ConfigError as error:
+            return f"params: {error} {DAMAGED}"
         if json.loads(json.dumps(made)) != config:
             return f"config is not what the manifest's plan makes of the params {DAMAGED}"
         return None

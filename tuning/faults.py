@@ -88,7 +88,8 @@ def told(text: str) -> str:
         return (lines or ["ended without a message"])[-1].strip()[:LENGTH]
     if not fault.speaks:
         return f"{fault.kind} ({fault.cure})"
-    said = next(line for line in reversed(lines) if _marked(fault, line)).strip()
+    marked = (line for line in reversed(lines) if _marked(fault, line))
+    said = next(marked, (lines or [""])[-1]).strip()
     return f"{fault.kind}: {said[:SAID]} ({fault.cure})"
 
 

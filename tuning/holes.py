@@ -1,6 +1,7 @@
 """The open hyperparameters of a space, as searchers see them."""
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 Value = float | int | str | bool | None
@@ -96,6 +97,38 @@ def position(choice: Choice, value: Value) -> int:
 def option_of(choice: Choice, value: Value) -> Option:
     """The option of a value; ValueError where there is none."""
     return choice.options[position(choice, value)]
+
+
+def unfit(holes: Sequence[Hole], params: Mapping[str, Value]) -> str | None:
+    """Why values are none of these holes; None if there is one in its range for all that are open.
+
+    >>> unfit([Hole("mr/eta", Log(0.1, 1.0))], {"mr/eta": 3.0})
+    'mr/eta = 3.0 lies outside its range'
+    """
+    wrong: list[str] = []
+
+    def ask(hole: Hole) -> Value:
+        domain = hole.domain
+        if hole.column not in params:
+            wrong.append(f"{hole.column} is missing")
+        else:
+            value = params[hole.column]
+            if contains(domain, value) or _rounded(domain, value):
+                return value
+            wrong.append(f"{hole.column} = {value!a} lies outside its range")
+        # any legal value, to come to an end
+        return domain.options[0].value if isinstance(domain, Choice) else domain.low
+
+    known = fill(holes, ask)
+    wrong += [f"{column!a} is not open" for column in sorted(params.keys() - known.keys())]
+    return wrong[0] if wrong else None
+
+
+def _rounded(domain: Domain, value: Value) -> bool:
+    """Whether a number is an end of its range but for rounding."""
+    if isinstance(domain, Choice | Int) or type(value) is not float:
+        return False
+    return any(math.isclose(value, end, rel_tol=1e-9) for end in (domain.low, domain.high))
 
 
 def contains(domain: Domain, value: Value) -> bool:

@@ -6,7 +6,7 @@ flushed before the caller goes on; the rest follows within a second.
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,8 @@ class Journal:
 
     Args:
         folder: of all segments; made when it is not there.
+        held: whether the study is still this driver's, asked before anything is put on disk; what
+            another has taken up must not be written to.
 
     Attributes:
         broken: why it takes no more entries; later ones would leave a gap.
@@ -39,8 +41,8 @@ class Journal:
 
     broken: OSError | None = None
 
-    def __init__(self, folder: Place) -> None:
-        self.study = folder.parent
+    def __init__(self, folder: Place, held: Callable[[], bool] = lambda: True) -> None:
+        self.study, self.held = folder.parent, held
         self._closed = False
         head, life = _line({"version": VERSION}), lives(folder) + 1
         if isinstance(folder, Path):
@@ -72,6 +74,8 @@ class Journal:
     def flush(self) -> None:
         """Put everything written so far on disk."""
         with self._noting():
+            if not self.held():
+                raise OSError("another driver has taken the study up, as this one was silent")
             self._segment.flush()
         self._flushed, self._waiting = time.monotonic(), False
 
@@ -145,11 +149,12 @@ def _line(entry: dict[str, Any]) -> str:
 def _entry(line: bytes) -> dict[str, Any] | None:
     """The entry of a line; None for a damaged one."""
     try:
-        entry = json.loads(line, parse_constant=_refuse)
+        entry = json.loads(line, parse_constant=refuse)
     except (ValueError, RecursionError):
         return None
     return entry if isinstance(entry, dict) else None
 
 
-def _refuse(name: str) -> None:
+def refuse(name: str) -> None:
+    """For `json.loads`: NaN and infinity, which are no JSON."""
     raise ValueError(f"{name} is no JSON")

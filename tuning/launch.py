@@ -44,6 +44,12 @@ def launch(
     from trainables.trial import Trial
     from tuning.tuner import Asker, Until
 
+    def newest(name: str) -> Place | None:
+        def passed(broken: Place) -> None:
+            watcher.on_retry(f"{name}: {broken} is not whole; an earlier one is looked for")
+
+        return checkpoints.newest(folder, name, passed)
+
     where: dict[str, Any] = {"storage_path": str(folder)}
     if isinstance(folder, Remote):
         where = {"storage_path": str(folder.key), "storage_filesystem": folder.fs}
@@ -51,7 +57,7 @@ def launch(
         tune.with_resources(trainable or Trial, {"cpu": resources.cpus, "gpu": resources.gpus}),
         param_space={},
         tune_config=tune.TuneConfig(
-            search_alg=Asker(watcher.study, lambda name: checkpoints.newest(folder, name), labels),
+            search_alg=Asker(watcher.study, newest, labels),
             scheduler=watcher.decider,
             num_samples=-1,
             max_concurrent_trials=resources.concurrency,

@@ -1,10 +1,13 @@
 """From a plan to the study that follows it, new or read back from its folder."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
+from trainables.errors import ConfigError
 from trainables.select import MODES
 from tuning import entries
 from tuning.allocate import dealer_of
+from tuning.holes import unfit
 from tuning.manifest import read
 from tuning.places import Place
 from tuning.priors import Earlier
@@ -55,15 +58,21 @@ def entries_of(plan: Plan, folder: Place) -> list[Entry]:
     Raises:
         ConfigError: what is wrong with a line, by file and line, and the cure.
     """
+    chains = [chain.chain for chain in plan.chains]
+    turns = plan.study["scheduler"] == "pbt"
+    return list(entries.read(folder / "journal", chains, turns=turns, config=config_of(plan)))
+
+
+def config_of(plan: Plan) -> entries.Making:
+    """What makes the config of a chain's values; ConfigError where they fit none of its holes."""
     chains = {chain.chain: chain for chain in plan.chains}
-    return list(
-        entries.read(
-            folder / "journal",
-            chains,
-            turns=plan.study["scheduler"] == "pbt",
-            config=lambda chain, params: chains[chain].config(params),
-        )
-    )
+
+    def made(chain: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        if problem := unfit(chains[chain].holes, params):
+            raise ConfigError(problem)
+        return chains[chain].config(params)
+
+    return made
 
 
 def earlier(folder: Place) -> Earlier:

@@ -49,6 +49,7 @@ class Life:
         labels: hash that the labels must have on every machine.
         trainable: runs the trials, in place of `Trial`.
         broken: whether the journal takes no more entries; Tune does not hand on all errors.
+        held: whether the study is still this driver's; if not, it writes no tables.
         flush: puts on disk what has waited for a second.
         max_failures: of a trial, after which it is tried again; None for `MAX_FAILURES`.
         fault: of the storage or of Ray, which ended the run; one line.
@@ -67,6 +68,7 @@ class Life:
     images: dict[str, Any] = field(default_factory=dict)  # what the networks are given
     trainable: type[Any] | None = None
     broken: Callable[[], bool] = bool
+    held: Callable[[], bool] = lambda: True
     flush: Callable[[], None] = lambda: None
     max_failures: int | None = None
     fault: str | None = None
@@ -84,7 +86,6 @@ class Life:
         self.board = Board(self.store.folder / "tensorboard", list(self.columns), self.task)
         self.progress = Progress(self.console, plan=self.promise)
         self.trained = sum(record.epoch for record in self.study.records.values())
-        self.take_over()
 
     def take_over(self) -> None:
         """Put in order what an earlier life left half done; the journal says what is true."""
@@ -110,13 +111,16 @@ class Life:
         Raises:
             Exception: whatever ended Tune's run; the journal holds everything up to then.
         """
+        from ray.tune.error import TuneError
+
         folder = self.store.folder
         starts: Counter[str] = Counter()
+        self.take_over()
         try:
             self.tune(resources, starts)
             while self.study.take_late() and not self.over():
                 self.tune(resources, starts)
-        except RuntimeError as error:  # as Tune wraps all that ends it, a full memory for one
+        except (RuntimeError, TuneError) as error:  # as Tune wraps what ends it, or some of it
             cause = str(error.__cause__ or error).strip().splitlines()[-1]
             raise EndedError(
                 f"Ray ended the search: {cause}; nothing is lost, go on with --resume {folder}"
@@ -155,6 +159,8 @@ class Life:
         """Leave the folder as a reader wants it; with everything ended, history in one file."""
         self.progress.stop()
         self.board.close()
+        if self.broken() or not self.owned():
+            return  # the next life writes them
         self.sweep()
         self.tables()
         if self.study.count(*ENDED) == self.study.trials:
@@ -240,12 +246,19 @@ class Life:
             while stale:
                 checkpoints.strip(self.store.folder, stale.pop(), False, 0)
 
+    def owned(self) -> bool:
+        """Whether the study is this driver's, as far as its store tells."""
+        try:
+            return self.held()
+        except OSError:
+            return False
+
     def on_tick(self) -> None:
         self.flush()
         self.sweep()
         if self.progress.due and self.began is not None:
             self.progress.update(self.view())
-        if time.monotonic() - self.written >= self.pause:
+        if time.monotonic() - self.written >= self.pause and self.owned():
             self.tables()
         if time.monotonic() - self.looked >= LOOK_SECONDS:
             self.looked = time.monotonic()

@@ -139,7 +139,7 @@ def search(args: Namespace) -> int:
                 write_labels(store, data)
                 # last: with it the folder is a study
                 store.write_json("manifest.json", describe(plan, data, args.argv))
-            return live(args, console, store, plan, data, local, claim.lost.is_set)
+            return live(args, console, store, plan, data, local, claim.held)
         except (ConfigError, NotStartedError):
             if not args.resume:
                 store.discard()  # nothing has begun
@@ -153,11 +153,11 @@ def live(
     plan: Plan,
     data: Dataset,
     local: Resources | None,
-    lost: Callable[[], bool],
+    held: Callable[[], bool],
 ) -> int:
-    """One life of a study, and what is said of it at the end; `lost` to another driver, it ends."""
+    """One life of a study, and what is said of it at the end; no longer `held`, it ends."""
     written = entries_of(plan, store.folder) if args.resume else []
-    book = journal.Journal(store.folder / "journal")
+    book = journal.Journal(store.folder / "journal", held)
     study = make_study(plan, lambda entry, flush: book.append(entry, flush=flush))
     holes = [hole for chain in plan.chains for hole in walk(chain.holes)]
     promise = Promise(
@@ -192,7 +192,8 @@ def live(
             interrupt=interrupt,
             labels=manifest["noise"]["hash"],
             images=images(data),
-            broken=lambda: book.broken is not None or lost(),
+            broken=lambda: book.broken is not None,
+            held=held,
             flush=book.flush_due,
             max_failures=args.max_failures,
         )
@@ -205,9 +206,8 @@ def live(
                 interrupt.listen()  # Ray's core has put a handler there that aborts on SIGTERM
                 life.run(local or cluster_resources(args, found))
         else:
+            life.take_over()
             life.finish()
-    if lost():
-        raise EndedError(f"{store.folder}: silent for too long, this driver lost it to another")
     finished = study.count(*ENDED) == study.trials
     how = "finished" if finished else "interrupted" if interrupt.raised else "out of time"
     lives[-1] |= {"ended": stamp(), "how": how, "seconds": round(life.seconds, 3)}

@@ -181,10 +181,16 @@ def load(
         study=asdict(chosen),
         chains=tuple(chain_space(chain, source, base, files, [*sets, last]) for chain in chains),
     )
-    if chosen.scheduler == "pbt":
-        holes = {chain.chain: chain.holes for chain in plan.chains}
-        pbt.refuse(holes, chosen, plan.example.task.epochs, sources)
+    refuse_populations(plan, sources)
     return plan
+
+
+def refuse_populations(plan: Plan, sources: Mapping[str, str]) -> None:
+    """Refuse a plan under `pbt` whose populations cannot train; arguments as of `pbt.refuse`."""
+    if plan.study["scheduler"] == "pbt":
+        holes = {chain.chain: chain.holes for chain in plan.chains}
+        settings = study_settings.Settings(**plan.study)
+        pbt.refuse(holes, settings, plan.example.task.epochs, sources)
 
 
 def chains_of(text: str) -> list[tuple[str, ...]]:

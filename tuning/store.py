@@ -18,7 +18,7 @@ import yaml
 from numpy.typing import NDArray
 
 from trainables.errors import ConfigError
-from tuning import claims, tables
+from tuning import claims, journal, tables
 from tuning.places import Place, children, make, reach, reason, remove, sync, write
 from tuning.population import rows as stages
 from tuning.study import Record
@@ -106,7 +106,7 @@ class Store:
         """Read what `write_json` wrote; ConfigError where it is missing or damaged."""
         path = self.folder / name
         try:
-            return dict(json.loads(path.read_text(encoding="utf-8")))
+            return dict(json.loads(path.read_text(encoding="utf-8"), parse_constant=journal.refuse))
         except (OSError, ValueError, TypeError, RecursionError) as error:
             raise ConfigError(f"{path}: cannot be read ({error}); restore it") from error
 

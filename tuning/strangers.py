@@ -20,7 +20,7 @@ from tuning.record import ENDED
 from tuning.schedulers import SCHEDULERS
 from tuning.searchers import SEARCHERS
 from tuning.settings import Settings
-from tuning.space import ChainSpace, Plan
+from tuning.space import ChainSpace, Plan, refuse_populations
 
 HELD = {"plan": dict, "data": str, "noise": dict, "lives": list}  # what a resume reads
 RESTORE = "(restore it from a copy)"
@@ -85,6 +85,7 @@ def _check_plan(plan: Plan) -> None:
         if names.count(space.chain) > 1:
             raise ConfigError(f"{space.chain} stands twice {RESTORE}")
         _check_space(space)
+    refuse_populations(plan, {})
     _check_priors(plan.priors)
     for text in (plan.name, *plan.notes):
         if not text.isprintable():

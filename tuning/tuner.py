@@ -20,6 +20,7 @@ from tuning import faults
 from tuning.places import Place, Remote
 from tuning.study import Record, Study
 
+PENDING = "PENDING"  # the status of one of Tune's trials that has not begun
 TUNES = {*AUTO_RESULT_KEYS, "trial_id", "timesteps_total", "experiment_tag", "hostname"}
 
 
@@ -97,6 +98,7 @@ class Decider(FIFOScheduler):
         super().__init__()
         self.study = study
         self.told: dict[str, int] = {}  # the last report of each trial that came through here
+        self.unbegun: set[str] = set()  # trials that failed before they began
 
     def set_search_properties(self, *args: Any, **kwargs: Any) -> bool:
         return True
@@ -108,6 +110,10 @@ class Decider(FIFOScheduler):
         if decision == "CONTINUE":
             return str(TrialScheduler.CONTINUE)
         return str(TrialScheduler.STOP)  # what pauses is saved, too, and goes on as another trial
+
+    def on_trial_error(self, controller: Any, trial: Any) -> None:
+        # Tune does not retry one whose actor dies as it turns to it; one that ran is RUNNING here
+        (self.unbegun.add if trial.status == PENDING else self.unbegun.discard)(name_of(trial))
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -176,10 +182,13 @@ class Watcher(tune.Callback):
             self._end(trial, "failed", faults.told(written))
 
     def _may_start(self, trial: Any) -> bool:
-        """Whether a trial may fail once more that Tune gives up, as it had not begun."""
+        """Whether a trial that Tune gives up had not begun, and may fail once more."""
+        name = name_of(trial)
+        if name not in self.decider.unbegun:
+            return False
         # Tune may count the last of them twice, as its actor's and as its own
-        self.starts[name_of(trial)] += max(1, trial.num_failures - 1)
-        return self.starts[name_of(trial)] <= int(trial.max_failures)
+        self.starts[name] += max(1, trial.num_failures - 1)
+        return self.starts[name] <= int(trial.max_failures)
 
     def _end(self, trial: Any, status: str, error: str | None = None) -> None:
         try:

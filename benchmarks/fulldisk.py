@@ -103,7 +103,8 @@ def filled(folder: Path, env: Mapping[str, str], entries: int, draws: random.Ran
     print(f"{time.monotonic() - began:.1f} s, {'; '.join(said) or 'nothing to tell'}")
     bad = [f"{len(said)} lines about it"] * (driver.returncode == 1 and len(said) != 1)
     bad += [f"exit code {driver.returncode}"] * (driver.returncode not in (0, 1))
-    bad += ["a traceback"] * ("Traceback" in log.read_text())
+    lead, _, traceback = log.read_text().partition("Traceback")
+    bad += [f"a traceback:{lead[-300:]}{traceback[:4000]}"] * bool(traceback)
     before = list(journal.read(folder / "journal"))
     for table in folder.rglob("[!.]*.parquet"):
         pq.read_table(table)  # raises if it is not whole

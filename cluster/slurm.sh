@@ -41,12 +41,30 @@ export NOISETUNE_HOME="${LOCAL:-/tmp}/noisetune-$UID" RAY_TMPDIR="${LOCAL:-/tmp}
 # This script runs on the first node. Not 10002 to 19999, which Ray's workers use.
 head="$(hostname -I | cut -d' ' -f1):$((20000 + SLURM_JOB_ID % 10000))"
 
+# What says where and how wide to run counts again when a study goes on; the rest it knows.
+where=() what=()
+while (($#)); do
+  case $1 in
+    --gpus | --cpus | --concurrency | --data-root | --max-failures | --time)
+      where+=("$1" "${2-}") && shift $(($# > 1 ? 2 : 1)) ;;
+    --gpus=* | --cpus=* | --concurrency=* | --data-root=* | --max-failures=* | --time=*)
+      where+=("$1") && shift ;;
+    *) what+=("$1") && shift ;;
+  esac
+done
 if test -e "$storage/$name/manifest.json"; then
-  set -- --resume "$storage/$name"
+  set -- --resume "$storage/$name" "${where[@]}"
 else
-  set -- "$@" --storage "$storage" --name "$name"
+  set -- "${what[@]}" "${where[@]}" --storage "$storage" --name "$name"
 fi
-srun --ntasks-per-node=1 ray symmetric-run --address "$head" --min-nodes "$SLURM_JOB_NUM_NODES" \
+# on each node: nobody else may own the folders, whose names anybody can guess
+srun --ntasks-per-node=1 bash -c '
+  for folder in "$NOISETUNE_HOME" "$RAY_TMPDIR"; do
+    mkdir -p -m 700 "$folder" && test -O "$folder" && chmod 700 "$folder" && continue
+    echo "error: $(hostname): $folder is not yours (set LOCAL to a folder that is)" >&2 && exit 1
+  done
+  exec "$@"' own \
+  ray symmetric-run --address "$head" --min-nodes "$SLURM_JOB_NUM_NODES" \
   --num-cpus "${SLURM_CPUS_PER_TASK:-1}" --num-gpus "${SLURM_GPUS_ON_NODE:-0}" \
   --object-store-memory 200000000 -- python -m tuning.search --address "$head" "$@"
 

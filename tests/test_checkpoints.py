@@ -1,12 +1,15 @@
 """What stays of a trial's checkpoints, and which of them the next life goes on from."""
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from trainables.seal import seal
 from tuning.checkpoints import newest, strip, weights
+from tuning.places import Place
 
 
 def saved(study: Path, life: int, index: int, report: int | None, name: str = "mr-0000") -> Path:
@@ -32,13 +35,30 @@ def test_a_trial_goes_on_from_the_last_whole_state_of_its_last_life(tmp_path: Pa
     assert newest(tmp_path, "mr-0000") == first
     second = saved(tmp_path, 10, 0, 5)
     third = saved(tmp_path, 10, 1, 6)
-    assert newest(tmp_path, "mr-0000") == third
+    passed: list[Place] = []
+    assert newest(tmp_path, "mr-0000", passed.append) == third
+    assert passed == []
     (third / "state.pt").write_bytes(b"sta")  # cut short by a kill
-    assert newest(tmp_path, "mr-0000") == second
+    assert newest(tmp_path, "mr-0000", passed.append) == second
+    assert passed == [third]
     saved(tmp_path, 10, 2, None)  # nothing left to train: no state
     assert newest(tmp_path, "mr-0000") == second
     (second / "seal.json").unlink()
     assert newest(tmp_path, "mr-0000") == first
+
+
+def test_a_storage_that_fails_is_no_damaged_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a moment's fault would throw away what was trained."""
+    saved(tmp_path, 1, 0, 3)
+
+    def stale(path: Path) -> bytes:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    monkeypatch.setattr(Path, "read_bytes", stale)
+    with pytest.raises(OSError, match="Stale file handle"):
+        newest(tmp_path, "mr-0000")
 
 
 @pytest.mark.parametrize("last", [3, None])

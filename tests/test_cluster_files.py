@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import re
 import subprocess
 from collections.abc import Callable
@@ -238,3 +239,42 @@ def test_kubernetes_gets_fields_that_kuberay_documents() -> None:
 
 def words(lines: set[str]) -> set[str]:
     return {word for line in lines for word in line.split()}
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_second_slurm_job_keeps_what_says_where_to_run(there: bool, tmp_path: Path) -> None:
+    """The real script, with stand-ins for `srun` and the environment."""
+    tools, log = tmp_path / "venv/bin", tmp_path / "log"
+    tools.mkdir(parents=True)
+    srun = f"""#!/bin/bash
+shift
+test "$1 $2 $4" = "bash -c own" || exit 1
+bash -c "$3" own true || exit 1
+shift 4
+printf '%s\\n' "$@" > {log}
+"""
+    for name, text in {"python": "#!/bin/sh\necho token\n", "srun": srun}.items():
+        (tools / name).write_text(text)
+        (tools / name).chmod(0o755)
+    study = tmp_path / "studies/first"
+    if there:
+        study.mkdir(parents=True)
+        (study / "manifest.json").touch()
+    env = os.environ | {"PATH": f"{tools}:{os.environ['PATH']}", "VENV": str(tools.parent)}
+    env |= {"STORAGE": str(study.parent), "LOCAL": str(tmp_path / "local")}
+    env |= {"SLURM_JOB_ID": "7", "SLURM_JOB_NUM_NODES": "2", "SLURM_SUBMIT_DIR": str(tmp_path)}
+    given = ["--method", "mr", "--gpus", "0.25", "--set", "epochs=2", "--data-root=/my data"]
+    script = str(ROOT / "cluster/slurm.sh")
+    subprocess.run(["bash", script, *given], env=env, check=there, capture_output=True)
+    words = log.read_text().splitlines()
+    assert words[:2] == ["ray", "symmetric-run"]
+    told = words[words.index("tuning.search") + 3 :]
+    where = ["--gpus", "0.25", "--data-root=/my data"]
+    if there:
+        assert told == ["--resume", str(study), *where]
+    else:
+        what = ["--method", "mr", "--set", "epochs=2"]
+        assert told == [*what, *where, "--storage", str(study.parent), "--name", "first"]
+    for folder in (tmp_path / "local").iterdir():
+        assert folder.stat().st_mode & 0o777 == 0o700
+    assert len(list((tmp_path / "local").iterdir())) == 2

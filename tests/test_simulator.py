@@ -9,13 +9,23 @@ from typing import Any
 
 import pytest
 
-from benchmarks.kills import EPOCHS, Case, alone, curves, killed, life, suggestions, told, torn
+from benchmarks.kills import (
+    EPOCHS,
+    Case,
+    alone,
+    cases,
+    curves,
+    killed,
+    life,
+    suggestions,
+    told,
+    torn,
+)
 from trainables.errors import ConfigError
 from tuning import journal
 from tuning.curves import Generated, Recorded, Step, quantile
 from tuning.holes import Choice, Hole, Int, Log, Option, Uniform, walk
 from tuning.making import make_study
-from tuning.schedulers import SCHEDULERS
 from tuning.searchers import SEARCHERS
 from tuning.simulator import CLOCK, Simulator, differences
 from tuning.space import Plan, load
@@ -24,16 +34,15 @@ from tuning.study import ENDED, Entry, Record, Study
 KILLS = 6  # of each case; all cases together see more than 200
 
 
-@pytest.mark.parametrize("width", [1, 4, 8])
-@pytest.mark.parametrize("scheduler", SCHEDULERS)
-@pytest.mark.parametrize(
-    "searcher",
-    [pytest.param(name, marks=pytest.mark.slow) if name == "gp" else name for name in SEARCHERS],
-)
-def test_a_study_killed_at_random_ends_as_if_it_had_been_left_alone(
-    searcher: str, scheduler: str, width: int
-) -> None:
-    outcome = killed(Case(searcher, scheduler, width), KILLS, seed=width)
+def marked(case: Case) -> Any:
+    slow = [pytest.mark.slow] if case.searcher == "gp" else []
+    name = f"{case.searcher}-{case.scheduler}-{case.width}-{case.allocate}"
+    return pytest.param(case, id=name, marks=slow)
+
+
+@pytest.mark.parametrize("case", map(marked, cases(SEARCHERS, (1, 4, 8))))
+def test_a_study_killed_at_random_ends_as_if_it_had_been_left_alone(case: Case) -> None:
+    outcome = killed(case, KILLS, seed=case.width)
     assert outcome.kills == KILLS
     assert outcome.differs == []
 

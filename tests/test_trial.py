@@ -2,6 +2,7 @@
 
 import json
 import math
+import pickle
 import shutil
 import tempfile
 from itertools import pairwise
@@ -526,3 +527,34 @@ def test_trials_of_one_actor_prepare_their_data_once(monkeypatch: pytest.MonkeyP
         expected = prepare(Config.parse(config).task)
         assert trial.loop.data.labels.tolist() == expected.given[expected.train].tolist()
     assert len(prepared) == 2
+
+
+CLOCK = dict.fromkeys(trainables.trial.CLOCK, 3)
+
+
+def test_of_a_clock_only_what_is_one_is_taken_over() -> None:
+    found = {"clock": CLOCK | {"_storage": "/etc", "step": 1}, "kept": True}
+    assert trainables.trial._progress(json.dumps(found).encode()) == (True, CLOCK)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        b"",
+        b"[]",
+        b"{",
+        b'{"kept": true}',
+        json.dumps({"clock": CLOCK, "kept": 1}).encode(),
+        json.dumps({"clock": CLOCK | {"_iteration": "3"}, "kept": True}).encode(),
+        json.dumps({"clock": [], "kept": True}).encode(),
+    ],
+)
+def test_a_clock_that_is_none_makes_a_checkpoint_that_is_not_whole(told: bytes) -> None:
+    with pytest.raises(trainables.trial.NotWholeError):
+        trainables.trial._progress(told)
+
+
+def test_tensors_that_torch_does_not_read_make_a_checkpoint_that_is_not_whole() -> None:
+    for data in (b"", b"state", pickle.dumps(print)):
+        with pytest.raises(trainables.trial.NotWholeError):
+            trainables.trial._tensors(data, torch.device("cpu"))

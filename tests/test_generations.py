@@ -102,6 +102,22 @@ def test_a_generation_by_hand() -> None:
     assert study.generations.stale == [*gone, *(f"{name}.g1" for name in gone)]
 
 
+def test_a_generation_waits_for_a_member_that_is_put_off() -> None:
+    entries: list[Entry] = []
+    study = make(entries, trials=4)
+    names = [record.name for record in issued(study)]
+    trained(study, dict.fromkeys(names[1:], 0.5), 2)
+    study.put_off(names[0])  # its process died before it began
+    assert study.next() is None  # and that is all of this run of Tune
+    assert study.waiting
+    assert study.take_late()
+    assert [record.name for record in issued(study)] == names[:1]
+    trained(study, {names[0]: 0.9}, 2)
+    assert sorted(record.name for record in issued(study)) == names
+    assert [entry["generation"] for entry in entries if entry["kind"] == "turn"] == [1]
+    assert {take["donor"] for take in entries[-1]["takes"]} == {names[0]}
+
+
 def test_a_member_that_starts_again_comes_to_the_end_of_its_own_generation() -> None:
     """As when no checkpoint of it is whole any more."""
     study = make([], trials=4)

@@ -308,6 +308,25 @@ def test_a_killed_driver_is_resumed_as_if_nothing_had_happened(
     assert (driver.folder / "best/model.pt").read_bytes()
 
 
+def test_a_finished_study_grows(studies: Studies, plain: Driver) -> None:
+    folder = studies.folder / "grown"
+    shutil.copytree(plain.folder, folder)
+    before = Story.read(folder)
+    studies.resume("grown", "--trials", str(len(before.suggested) + 2))
+    after = Story.read(folder)
+    assert len(after.suggested) == len(before.suggested) + 2
+    assert sorted(after.ended) == sorted(after.suggested)
+    assert after.reports[: len(before.reports)] == before.reports
+    for table in ("trials.parquet", "history.parquet"):
+        found = pq.read_table(folder / table, columns=["trial"]).column("trial").to_pylist()
+        told = after.suggested if "trials" in table else [r["trial"] for r in after.reports]
+        assert Counter(found) == Counter(told)
+    assert files(folder, "history/*") == files(folder, "tune/**/checkpoint_*") == []
+    best = json.loads((folder / "best" / "metrics.json").read_text())
+    assert best["trial"] in after.suggested
+    assert (folder / "best" / "model.pt").exists()
+
+
 def test_a_killed_trial_is_tried_again(studies: Studies, alone: Path) -> None:
     driver = studies.start("shot", *RESETS)
     driver.when(Story.kept_twice)

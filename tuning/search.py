@@ -21,7 +21,7 @@ from trainables.errors import ConfigError
 from tuning import commandline, journal, yamls
 from tuning.allocate import Equal, dealer_of
 from tuning.changes import changed
-from tuning.checkpoints import final
+from tuning.checkpoints import final, strip
 from tuning.faults import counted
 from tuning.flags import program, shown_path, use_data_root
 from tuning.forecast import forecast
@@ -178,9 +178,13 @@ def live(
     with book, interruptible() as interrupt:
         study.replay(written, lambda r: bool(final(store.folder, r.segment, max(r.reports))))
         book.append({"kind": "life", "life": len(lives), "time": time.time()}, flush=True)
-        if args.retry_failed and not study.retry():
-            told = "no trial has failed, members of populations aside"
-            console.print(f"note: --retry-failed: {told}", highlight=False)
+        if args.retry_failed:
+            failed = study.retry()
+            for record in failed:  # from its beginning, whatever a killed driver left of it
+                strip(store.folder, record.segment, keep=False, last=0)
+            if not failed:
+                told = "no trial has failed, members of populations aside"
+                console.print(f"note: --retry-failed: {told}", highlight=False)
         life = Life(
             study=study,
             store=store,
@@ -218,8 +222,8 @@ def live(
     if not finished:
         console.print(f"{how}; nothing is lost, go on with the command below", style="bold")
     console.print(summary(life.view(), promise))
-    if failed := counted(study.records.values()):
-        console.print(failed, soft_wrap=True, highlight=False, markup=False)
+    if losses := counted(study.records.values()):
+        console.print(losses, soft_wrap=True, highlight=False, markup=False)
     following = board if finished else resume
     # for copying: never broken at the screen's width
     console.print(f"folder  {store.folder}\nnext    {following}", soft_wrap=True, highlight=False)

@@ -86,7 +86,8 @@ def fill(file: Path) -> None:
 
 def filled(folder: Path, env: Mapping[str, str], entries: int, draws: random.Random) -> list[str]:
     """Fill the disk under a study after some of its journal's entries; what went wrong."""
-    log, ballast = folder.with_suffix(".log"), folder.parent / "ballast"
+    log, ballast = folder.parent.with_suffix(".log"), folder.parent / "ballast"
+    folder.with_suffix(".log").symlink_to(log)  # not on the disk that is full
     moment = draws.randrange(1, entries)
     driver = start(folder, env, COMMAND)
     try:

@@ -1,7 +1,10 @@
 """TensorBoard files, read back the way TensorBoard reads them."""
 
+import errno
 import io
 import logging
+import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +14,9 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata
 from tensorboard.plugins.hparams.api_pb2 import STATUS_FAILURE, STATUS_SUCCESS
+from tensorboard.summary.writer.record_writer import RecordWriter
 
-from tuning.board import Board
+from tuning.board import Board, quiet_threads
 from tuning.picture import NAMED, colours, transition_picture
 from tuning.study import Record
 
@@ -186,3 +190,27 @@ def test_each_cell_has_the_colour_of_its_share(classes: int) -> None:
     assert set(map(tuple, colours(np.array([1.0, 0.75, 0.25, 0.0])).tolist())) <= found
     assert max(image.size) < 2000
     assert min(image.size) >= NAMED * min(classes, 100)
+
+
+def test_a_full_disk_prints_nothing_from_the_writers_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: RecordWriter, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def lost() -> None:
+        raise OSError("ours")
+
+    monkeypatch.setattr(RecordWriter, "write", full)
+    monkeypatch.setattr(threading, "excepthook", lambda told: seen.append(told.exc_value))
+    seen: list[object] = []
+    with quiet_threads():
+        board = Board(tmp_path, COLUMNS, "digits")
+        draw(board, record(), report(1), report(2))
+        board.close()
+        assert board.warned
+        assert seen == []
+        other = threading.Thread(target=lost)
+        other.start()
+        other.join()
+    assert [str(error) for error in seen] == ["ours"]

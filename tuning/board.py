@@ -14,8 +14,10 @@ those that grew since the last time.
 
 import logging
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,10 +42,31 @@ from tuning.study import Record
 
 log = logging.getLogger(__name__)
 
+WRITERS = "tensorboard.summary.writer.event_file_writer"  # whose threads write event files
 NO_CURVE = frozenset({"report", "step", "scored", "kept", "done", "last"})  # last: the metric again
 # Ungrouped keys, by the group that shows them; HPARAMS lists metrics by name, the score first.
 TAGS = {"score": "best/score", "epoch": "run/epoch", "lr": "run/lr", "diverged": "run/diverged"}
 TAGS |= {"seconds": "run/seconds", "seconds/epoch": "run/seconds per epoch"}
+
+
+@contextmanager
+def quiet_threads() -> Iterator[None]:
+    """Print nothing of a file system's fault in a thread that writes event files.
+
+    TensorBoard hands the same fault on at the next flush, where it is told in one line.
+    """
+    before = threading.excepthook
+
+    def hook(told: threading.ExceptHookArgs) -> None:
+        ours = told.thread is not None and type(told.thread).__module__ == WRITERS
+        if not (ours and isinstance(told.exc_value, OSError)):
+            before(told)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 class Board:

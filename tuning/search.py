@@ -20,6 +20,7 @@ from trainables.data.sources.roots import roots
 from trainables.errors import ConfigError
 from tuning import commandline, journal, yamls
 from tuning.allocate import Equal, dealer_of
+from tuning.board import quiet_threads
 from tuning.changes import changed
 from tuning.checkpoints import final, strip
 from tuning.faults import counted
@@ -175,7 +176,7 @@ def live(
     lives.append({"began": stamp(), "command": args.argv})
     manifest["plan"] = plan.plain  # which a resume may have changed
     store.write_json("manifest.json", manifest)
-    with book, interruptible() as interrupt:
+    with book, quiet_threads(), interruptible() as interrupt:
         study.replay(written, lambda r: bool(final(store.folder, r.segment, max(r.reports))))
         book.append({"kind": "life", "life": len(lives), "time": time.time()}, flush=True)
         if args.retry_failed:

@@ -69,7 +69,7 @@ def _refused(config: dict[str, Any]) -> str | None:
 
 
 def _changes(config: dict[str, Any]) -> Finding:
-    left = sorted(path for path, text in _texts(config) if "CHANGE" in text)
+    left = sorted({path for path, text in _texts(config) if "CHANGE" in text})
     if left:
         return fail("words to change", f"CHANGE stands in {', '.join(left)}", "put in your own")
     return ok("words to change", "none left; lines marked # CHANGE are for you to look at")

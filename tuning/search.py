@@ -28,7 +28,7 @@ from tuning.flags import program, shown_path, use_data_root
 from tuning.forecast import forecast
 from tuning.front import front
 from tuning.holes import walk
-from tuning.interrupts import interruptible
+from tuning.interrupts import INTERRUPTED, interruptible
 from tuning.making import earlier, entries_of, make_study
 from tuning.manifest import check, describe, images, read, stamp, write_labels
 from tuning.notes import notes
@@ -51,7 +51,7 @@ from tuning.store import Store
 from tuning.study import ENDED, Study
 
 STARTING = "starting Ray; the first trial reports in 10 to 20 s, later on a busy machine"
-DONE, NOTHING, WRONG, INTERRUPTED = 0, 1, 2, 130
+DONE, NOTHING, WRONG = 0, 1, 2
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -221,7 +221,8 @@ def live(
     resume += commandline.where(args)
     board = f"{program('tensorboard')} --logdir {shown_path(plain(store.folder.parent))}"
     if not finished:
-        console.print(f"{how}; nothing is lost, go on with the command below", style="bold")
+        running = " (trials that ran, from their last checkpoints)" if how == "interrupted" else ""
+        console.print(f"{how}; go on with the command below{running}", style="bold")
     console.print(summary(life.view(), promise))
     if losses := counted(study.records.values()):
         console.print(losses, soft_wrap=True, highlight=False, markup=False)

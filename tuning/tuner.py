@@ -214,7 +214,7 @@ def _forget(trial: Any) -> None:
     held.metric_analysis.clear()
     held.metric_n_steps.clear()
     held.last_result = {}
-    for saved in held.checkpoint_manager._checkpoint_results:
+    for saved in getattr(held.checkpoint_manager, "_checkpoint_results", ()):  # private to Tune
         saved.metrics.clear()
     with suppress(OSError):  # not there, or not empty
         Path(trial.storage.trial_driver_staging_path).rmdir()
